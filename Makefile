@@ -1,0 +1,35 @@
+# Everything runs in .venv; the first target that needs it makes it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Weights and clips for tests and benchmarks that want real ones; they skip without.
+export MOVINET_SHARED ?= $(if $(wildcard ../shared),$(abspath ../shared))
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(VENV)/.installed
+
+PROJECTS := pyproject.toml $(wildcard */pyproject.toml) constraints.txt
+$(VENV)/.installed: $(PROJECTS)
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), sys.exit("movinet-edge needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e models -e 'runtime[video]' -e 'convert[hub]' -e benchmarks -e '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/python tests/demo.py
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m movinet_benchmarks.peers
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,1 @@
+"""Measure exported models beside each other."""

@@ -1,0 +1,1 @@
+"""Export MoViNet weights to TFLite with explicit states."""

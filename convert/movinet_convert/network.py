@@ -1,0 +1,321 @@
+"""The clip network in Keras: trainable, with batch norm, one class for both forms.
+
+The stream form is causal: ``stream`` takes any number of frames with the states
+of the frames before, so that a whole clip and frame by frame are the same function.
+
+    frames folded into the batch    2-D convolutions, batch norm
+    [batch, time, h, w, c]          temporal convolution, averages over time
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+from keras import ops
+from movinet_models.family import Layer, ModelSpec, lookup
+
+from movinet_convert.parameters import HARD_SIGMOID_SLOPE, NORM, NORM_EPSILON, Shape, Unit, units
+
+Tensor = Any  # a Keras tensor: symbolic, or of TensorFlow
+States = dict[str, Tensor]
+Activation = Callable[[Tensor], Tensor] | None
+
+FRAME_COUNT = "state_frame_count"
+
+
+class TapsConv(keras.layers.Layer):  # type: ignore[misc]
+    """Depthwise convolution over time as a sum over its taps.
+
+    A kernel (time, 1, channels, 1) is purely temporal; (time, height, width,
+    channels, 1) is the base form's 3-D depthwise convolution, SAME in space.
+    TensorFlow has no grouped 3-D convolution on CPUs; this is one, with gradients.
+    Time is VALID: the caller pads.
+    """
+
+    def __init__(self, kernel: Shape, stride: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stride = stride
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=kernel,
+            initializer=keras.initializers.VarianceScaling(2.0, "fan_in"),
+        )
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        taps = self.kernel.shape[0]
+        frames = ops.shape(x)[1] - taps + 1
+        outputs = (self._tap(x[:, i : i + frames], self.kernel[i]) for i in range(taps))
+        return sum(outputs)
+
+    def _tap(self, x: Tensor, kernel: Tensor) -> Tensor:
+        if len(kernel.shape) == 3:  # (1, channels, 1)
+            return x * kernel[0, :, 0]
+        y = ops.depthwise_conv(_fold(x), kernel, self.stride, "same")
+        return _unfold(y, x)
+
+
+class ConvUnit(keras.layers.Layer):  # type: ignore[misc]
+    """A convolution, its batch norm (or bias) and its activation on [batch, time, h, w, c]."""
+
+    def __init__(
+        self, unit: Unit, stride: int = 1, activation: Activation = None, **kwargs: Any
+    ) -> None:
+        super().__init__(name=unit.name.rpartition("/")[2], **kwargs)
+        self.unit = unit
+        self.activation = activation
+        size = unit.kernel[:2]
+        self.folds = True
+        if unit.depthwise and (unit.name.endswith("temporal") or len(unit.kernel) == 5):
+            self.conv = TapsConv(unit.kernel, stride, name="conv")
+            self.folds = False
+        elif unit.depthwise:
+            self.conv = keras.layers.DepthwiseConv2D(
+                size, stride, "same", use_bias=not unit.norm, name="conv"
+            )
+            self.conv.build((None, None, None, unit.channels))
+        else:
+            self.conv = keras.layers.Conv2D(
+                unit.channels, size, stride, "same", use_bias=not unit.norm, name="conv"
+            )
+            self.conv.build((None, None, None, unit.kernel[2]))
+        self.norm = None
+        if unit.norm:
+            self.norm = keras.layers.BatchNormalization(epsilon=NORM_EPSILON, name="norm")
+            self.norm.build((None, None, None, unit.channels))
+        self.built = True
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        y = _unfold(self.conv(_fold(x)), x) if self.folds else self.conv(x)
+        if self.norm is not None:
+            y = _unfold(self.norm(_fold(y), training=training), y)
+        return y if self.activation is None else self.activation(y)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the variables by canonical name."""
+        found = {f"{self.unit.name}/kernel": self.conv.kernel}
+        if self.norm is None:
+            return found | {f"{self.unit.name}/bias": self.conv.bias}
+        return found | {f"{self.unit.name}/{leaf}": getattr(self.norm, leaf) for leaf in NORM}
+
+
+class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
+    """Expand, convolve in space and time, squeeze-excite, project, add (paper, fig. 3)."""
+
+    def __init__(self, spec: ModelSpec, layer: Layer, by_name: Mapping[str, Unit]) -> None:
+        super().__init__(name=layer.name)
+        self.layer = layer
+        self.spec = spec
+        act = ops.hard_silu if spec.streams else ops.silu
+        gate = hard_sigmoid if spec.streams else ops.sigmoid
+
+        def unit(part: str, **kwargs: Any) -> ConvUnit | None:
+            found = by_name.get(f"{layer.name}/{part}")
+            return None if found is None else ConvUnit(found, **kwargs)
+
+        self.expansion = unit("expansion", activation=act)
+        self.feature = unit("feature", stride=layer.stride, activation=act)
+        self.temporal = unit("temporal", activation=act)
+        self.se_reduce = unit("se_reduce", activation=act)
+        self.se_expand = unit("se_expand", activation=gate)
+        self.projection = unit("projection")
+        self.skip = unit("skip")
+        self.scale = self.add_weight(name="scale", shape=(), initializer="zeros")
+        self.positional_scale = None
+        if spec.positional_encoding:
+            self.positional_scale = self.add_weight(
+                name="positional_scale", shape=(), initializer="zeros"
+            )
+        self.built = True
+
+    def call(
+        self, x: Tensor, states: States | None = None, training: bool = False
+    ) -> tuple[Tensor, States]:
+        states, new = states or {}, {}
+        y = self.expansion(x, training=training)
+        if not self.spec.streams:
+            half = self.layer.kernel[0] // 2  # SAME in time: this form sees the future
+            y = ops.pad(y, ((0, 0), (half, half), (0, 0), (0, 0), (0, 0)))
+        y = self.feature(y, training=training)
+        if self.temporal is not None:
+            key = f"state_{self.layer.name}_stream_buffer"
+            y, new[key] = self._temporal(y, states.get(key), training)
+        y = y * self._gate(y, states, new)
+        y = self.projection(y, training=training) * self.scale
+        if self.skip is not None:
+            if self.layer.stride > 1:
+                pooled = ops.average_pool(_fold(x), 3, self.layer.stride, "same")
+                x = _unfold(pooled, x)
+            x = self.skip(x, training=training)
+        return x + y, new
+
+    def _temporal(self, x: Tensor, past: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+        frames = self.layer.kernel[0] - 1
+        if past is None:
+            batch, _, *rest = ops.shape(x)
+            past = ops.zeros((batch, frames, *rest), x.dtype)
+        window = ops.concatenate([past, x], axis=1)
+        return self.temporal(window, training=training), window[:, -frames:]
+
+    def _gate(self, x: Tensor, states: States, new: States) -> Tensor:
+        pooled = ops.mean(x, axis=(2, 3), keepdims=True)
+        if not self.spec.streams:
+            pooled = ops.mean(pooled, axis=1, keepdims=True)
+        else:
+            key = f"state_{self.layer.name}_pool_buffer"
+            count = states.get(FRAME_COUNT)
+            average, new[key] = _running_mean(pooled, states.get(key), count)
+            pooled = ops.concatenate([average, pooled], axis=-1)
+            if self.positional_scale is not None:
+                encoding = positional_encoding(ops.shape(x)[1], count, pooled.shape[-1])
+                pooled = pooled + encoding * self.positional_scale
+        return self.se_expand(self.se_reduce(pooled))
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the variables by canonical name."""
+        found = {f"{self.layer.name}/scale": self.scale}
+        if self.positional_scale is not None:
+            found[f"{self.layer.name}/positional_scale"] = self.positional_scale
+        for part in vars(self).values():
+            if isinstance(part, ConvUnit):
+                found |= part.parameters()
+        return found
+
+
+@keras.saving.register_keras_serializable("movinet")
+class MoViNet(keras.Model):  # type: ignore[misc]
+    """A clip classifier: video float32 [batch, time, h, w, 3] in [0, 1] -> logits.
+
+    ``model(video)`` gives [batch, classes], in the stream form after the last
+    frame. Labels travel in the saved file.
+    """
+
+    def __init__(
+        self,
+        model_id: str,
+        classes: int,
+        resolution: int | None = None,
+        labels: list[str] | None = None,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.spec = lookup(model_id).at(resolution)
+        self.classes = classes
+        self.labels = labels
+        spec = self.spec
+        act = ops.hard_silu if spec.streams else ops.silu
+        by_name = {unit.name: unit for unit in units(spec, classes)}
+        self.stem = ConvUnit(by_name["stem"], stride=2, activation=act)
+        self.bottlenecks = [Bottleneck(spec, layer, by_name) for layer in spec.layers()]
+        self.project = ConvUnit(by_name["project"], activation=act)
+        self.head = ConvUnit(by_name["head"], activation=ops.silu)  # soft in both forms
+        self.dropout = keras.layers.Dropout(dropout)
+        self.classifier = ConvUnit(by_name["classifier"])
+        self.built = True
+
+    def call(self, video: Tensor, training: bool = False) -> Tensor:
+        logits, _ = self.stream(video, training=training)
+        return logits[:, -1]
+
+    def stream(
+        self, video: Tensor, states: States | None = None, training: bool = False
+    ) -> tuple[Tensor, States]:
+        """Classify frames that follow those which gave ``states``.
+
+        Args:
+            video: float32 [batch, time, h, w, 3] in [0, 1].
+            states: what the last call returned; None before the first frame.
+            training: batch statistics and dropout.
+
+        Returns:
+            Logits [batch, time, classes] after each frame (base form: time 1, the
+            whole clip), and the states by their names in the model file.
+        """
+        new: States = {}
+        x = self.stem(video, training=training)
+        for bottleneck in self.bottlenecks:
+            x, changed = bottleneck(x, states=states, training=training)
+            new |= changed
+        x = ops.mean(self.project(x, training=training), axis=(2, 3), keepdims=True)
+        if self.spec.streams:
+            key = "state_head_pool_buffer"
+            count = (states or {}).get(FRAME_COUNT)
+            x, new[key] = _running_mean(x, (states or {}).get(key), count)
+            frames = ops.cast(ops.shape(video)[1], "float32")
+            new[FRAME_COUNT] = frames if count is None else count + frames
+        else:
+            x = ops.mean(x, axis=1, keepdims=True)
+        x = self.dropout(self.head(x), training=training)
+        return self.classifier(x)[:, :, 0, 0], new
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the variables by canonical name."""
+        found: dict[str, Any] = {}
+        for part in (self.stem, *self.bottlenecks, self.project, self.head, self.classifier):
+            found |= part.parameters()
+        return found
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "model_id": self.spec.id,
+            "classes": self.classes,
+            "resolution": self.spec.resolution,
+            "labels": self.labels,
+            "dropout": self.dropout.rate,
+            "name": self.name,
+        }
+
+
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """relu6(x + 3) times the reference implementation's sixth, which is 0.16667."""
+    return ops.relu6(x + 3.0) * HARD_SIGMOID_SLOPE
+
+
+def positional_encoding(frames: Tensor, start: Tensor, channels: int) -> Tensor:
+    """Return the sinusoids of frames ``start .. start+frames-1`` as [1, frames, 1, 1, channels].
+
+    The first half of the channels are sines, the second cosines, channel i of a
+    half at frequency 10000^(-2i/channels).
+    """
+    half = channels // 2
+    frequency = ops.power(10_000.0, -2.0 * ops.arange(half, dtype="float32") / channels)
+    positions = ops.arange(frames, dtype="float32")
+    if start is not None:
+        positions = positions + start
+    angles = ops.expand_dims(positions, -1) * frequency
+    encoding = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
+    return ops.reshape(encoding, (1, -1, 1, 1, channels))
+
+
+def _running_mean(x: Tensor, mean: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Average [batch, time, ...] over all frames so far; also return the last average."""
+    total = ops.cumsum(x, axis=1)
+    seen = ops.arange(1, ops.shape(x)[1] + 1, dtype="float32")
+    if mean is not None:
+        total = total + mean * count
+        seen = seen + count
+    averages = total / ops.reshape(seen, (1, -1, 1, 1, 1))
+    return averages, averages[:, -1:]
+
+
+def _fold(x: Tensor) -> Tensor:
+    """[batch, time, h, w, c] -> [batch*time, h, w, c]."""
+    return ops.reshape(x, (-1, *ops.shape(x)[2:]))
+
+
+def _unfold(y: Tensor, like: Tensor) -> Tensor:
+    """[batch*time, h, w, c] -> [batch, time, h, w, c] with the batch and time of ``like``."""
+    batch, time = ops.shape(like)[:2]
+    return ops.reshape(y, (batch, time, *ops.shape(y)[1:]))
+
+
+def load_into_network(
+    spec: ModelSpec, weights: Mapping[str, Any], labels: list[str] | None = None
+) -> MoViNet:
+    """Return the Keras network of a model with the given weights."""
+    classes = weights["classifier/bias"].shape[0]
+    network = MoViNet(spec.id, classes, spec.resolution, labels)
+    for name, variable in network.parameters().items():
+        variable.assign(weights[name])
+    return network

@@ -1,0 +1,119 @@
+"""The stream form as a TFLite graph: one frame and the states in, logits and the states out.
+
+    time ->        t-2   t-1    t
+    temporal conv  [ stream buffer ][ x_t ]   kernel 3, VALID: one frame out
+    next buffer          [          ][    ]   the newest kernel-1 inputs
+
+Every operator is 4-D and static, so that XNNPACK takes all of them as one partition.
+Batch norm, the layers' learned scales and the sixth of the hard sigmoid are folded into
+convolutions; averages over time are running means that share one 1/(t+1).
+"""
+
+import numpy as np
+from movinet_models.family import Layer, ModelSpec
+
+from movinet_convert.blocks import Builder
+from movinet_convert.graph import Graph
+from movinet_convert.parameters import HARD_SIGMOID_SLOPE, Weights
+
+FRAME_COUNT = "state_frame_count"
+
+
+def build(spec: ModelSpec, weights: Weights) -> Graph:
+    """Return the step graph of a stream model (paper, sections 3.2 and 3.3).
+
+    Its signature is that of the published stream models: ``image`` float32
+    [1, 1, H, W, 3] in [0, 1], ``logits`` [1, classes], and the states, in and out
+    under the same names, all zero before the first frame:
+    ``state_frame_count`` [1, 1, 1, 1], ``state_*_stream_buffer`` [1, k-1, h, w, c],
+    ``state_*_pool_buffer`` [1, 1, 1, c] (the mean over all frames so far).
+
+    Args:
+        spec: a stream model.
+        weights: every tensor of :func:`movinet_convert.parameters.parameters`.
+    """
+    builder = Builder.of(spec, weights)
+    graph, side = builder.graph, spec.resolution
+    image = graph.input("image", (1, 1, side, side, 3))
+    count = graph.input(FRAME_COUNT, (1, 1, 1, 1))
+    one = graph.constant("one", np.ones((1, 1, 1, 1), np.float32))
+    next_count = graph.binary("ADD", FRAME_COUNT, count, one)
+    graph.output(FRAME_COUNT, next_count)
+    share = graph.binary("DIV", "frame_share", one, next_count)  # this frame's part: 1/(t+1)
+
+    x = graph.reshape("frame", image, (1, side, side, 3))
+    x = builder.hard_swish("stem", builder.conv("stem", x, stride=2))
+    for layer in spec.layers():
+        x = _bottleneck(builder, layer, x, count, share)
+    x = builder.hard_swish("project", builder.conv("project", x))
+    pooled = graph.mean("head/pool/frame", x)
+    builder.classify(_running_mean(graph, "head", pooled, share))
+    return graph
+
+
+def _bottleneck(builder: Builder, layer: Layer, x: str, count: str, share: str) -> str:
+    name = layer.name
+    y = builder.hard_swish(f"{name}/expansion", builder.conv(f"{name}/expansion", x))
+    feature = builder.convs[f"{name}/feature"]
+    y = builder.graph.depthwise(f"{name}/feature", y, feature.kernel, feature.bias, layer.stride)
+    y = builder.hard_swish(f"{name}/feature", y)
+    if layer.kernel[0] > 1:
+        y = builder.hard_swish(f"{name}/temporal", _temporal(builder, layer, y))
+    gate = _gate(builder, layer, y, count, share)
+    gated = builder.graph.binary("MUL", f"{name}/gated", y, gate)
+    return builder.residual(layer, x, gated, gate_slope=HARD_SIGMOID_SLOPE)
+
+
+def _temporal(builder: Builder, layer: Layer, x: str) -> str:
+    """Convolve over the buffered frames and this one: [1, k, h*w, c], kernel (k, 1)."""
+    graph, frames = builder.graph, layer.kernel[0] - 1
+    name, state = f"{layer.name}/temporal", f"state_{layer.name}_stream_buffer"
+    _, h, w, c = graph.shape(x)
+    buffer = graph.input(state, (1, frames, h, w, c))
+    past = graph.reshape(f"{name}/past", buffer, (1, frames, h * w, c))
+    now = graph.reshape(f"{name}/now", x, (1, 1, h * w, c))
+    window = graph.concat(f"{name}/window", [past, now], axis=1)
+    newest = graph.slice(f"{name}/newest", window, axis=1, start=1, size=frames)
+    graph.output(state, graph.reshape(state, newest, (1, frames, h, w, c)))
+    conv = builder.convs[name]
+    y = graph.depthwise(name, window, conv.kernel, conv.bias, padding="VALID")
+    return graph.reshape(f"{name}/frame", y, (1, h, w, c))
+
+
+def _gate(builder: Builder, layer: Layer, x: str, count: str, share: str) -> str:
+    """Squeeze-excitation over the mean of all frames so far and of this one ("2plus3d").
+
+    Returns relu6(z + 3); the slope is the projection's.
+    """
+    graph, name = builder.graph, layer.name
+    pooled = graph.mean(f"{name}/pool/frame", x)
+    mean = _running_mean(graph, name, pooled, share)
+    z = graph.concat(f"{name}/pool", [mean, pooled], axis=3)
+    if builder.spec.positional_encoding:
+        z = graph.binary("ADD", f"{name}/positioned", z, _position(builder, layer, count))
+    z = builder.hard_swish(f"{name}/se_reduce", builder.conv(f"{name}/se_reduce", z))
+    expand = builder.convs[f"{name}/se_expand"].shifted(3)
+    return builder.conv(f"{name}/se_expand", z, fused="relu6", conv=expand)
+
+
+def _running_mean(graph: Graph, name: str, pooled: str, share: str) -> str:
+    """mean + (pooled - mean) / (t + 1)"""
+    state = f"state_{name}_pool_buffer"
+    mean = graph.input(state, graph.shape(pooled))
+    difference = graph.binary("SUB", f"{name}/pool/difference", pooled, mean)
+    change = graph.binary("MUL", f"{name}/pool/change", difference, share)
+    graph.output(state, graph.binary("ADD", state, mean, change))
+    return state
+
+
+def _position(builder: Builder, layer: Layer, count: str) -> str:
+    """Sines, then cosines, of the frame index at falling frequencies, times a learned scale."""
+    graph, name = builder.graph, f"{layer.name}/position"
+    half = layer.se_inputs // 2
+    exponent = -2.0 * np.arange(half, dtype=np.float32) / np.float32(2 * half)
+    frequency = builder.channel_constant(f"{name}/frequency", np.float32(10_000.0) ** exponent)
+    angle = graph.binary("MUL", f"{name}/angle", count, frequency)
+    waves = [graph.unary(kind, f"{name}/{kind.lower()}", angle) for kind in ("SIN", "COS")]
+    encoding = graph.concat(f"{name}/encoding", waves, axis=3)
+    scale = np.full(1, builder.weights[f"{layer.name}/positional_scale"], np.float32)
+    return graph.binary("MUL", name, encoding, builder.channel_constant(f"{name}/scale", scale))

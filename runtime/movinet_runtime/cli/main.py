@@ -1,0 +1,112 @@
+"""The command ``movinet``: finds its sub-commands in the packages that are installed.
+
+Packages offer them as entry points of the group ``movinet.commands``. Nothing is
+imported before a sub-command is named, so that ``--help`` answers at once.
+"""
+
+import sys
+from importlib.metadata import entry_points, version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from movinet_runtime.errors import MissingPackageError, MovinetError
+
+GROUP = "movinet.commands"
+DEBUG = "--debug"  # taken anywhere on the line
+
+# What there is, in the order of a first day, so that a missing part can be named.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("movinet-runtime", "Classify a video, GIF or folder of images frame by frame."),
+    "inspect": ("movinet-runtime", "Show what is inside a model file."),
+    "models": ("movinet-models", "List the family and where weights come from."),
+    "export": ("movinet-convert", "Make a TFLite file from weights."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Loads a sub-command's module when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        others = {point.name for point in entry_points(group=GROUP)} - COMMANDS.keys()
+        return [*COMMANDS, *sorted(others)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        points = {point.name: point for point in entry_points(group=GROUP)}
+        if cmd_name not in points and cmd_name not in COMMANDS:
+            return None
+        package, summary = COMMANDS.get(cmd_name, ("", ""))
+        if _wants_list():
+            note = "" if cmd_name in points else f" (not installed: pip install {package})"
+            return _placeholder(cmd_name, summary + note)
+        if cmd_name not in points:
+            raise MissingPackageError(
+                f"'movinet {cmd_name}' is not installed: pip install {package}"
+            )
+        app = typer.Typer(rich_markup_mode="markdown")
+        function = points[cmd_name].load()
+        app.command(cmd_name, help=function.__doc__)(function)
+        command = typer.main.get_command(app)
+        command.name = cmd_name
+        return command
+
+
+def _wants_list() -> bool:
+    """Whether the group's own help is asked for: then summaries do."""
+    return all(argument.startswith("-") for argument in sys.argv[1:])
+
+
+def _placeholder(name: str, summary: str) -> Any:
+    app = typer.Typer()
+    app.command(name, help=summary)(lambda: None)
+    return typer.main.get_command(app)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(version("movinet-runtime"))
+        raise typer.Exit
+
+
+@app.callback()
+def movinet(
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show the traceback of an error; goes anywhere.")
+    ] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """MoViNet streaming video classification on small computers.
+
+    movinet export a0-stream -o a0.tflite
+
+    movinet run clip.mp4 --model a0.tflite
+    """
+
+
+def main() -> None:
+    """Run the command line; errors of the input are one line and exit code 2."""
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
+    try:
+        app(arguments)
+    except MovinetError as error:
+        if DEBUG in sys.argv:
+            raise
+        print(f"movinet: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("movinet: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(141) from None

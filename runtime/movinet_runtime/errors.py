@@ -1,0 +1,43 @@
+"""What can go wrong for a user, each with one line that says what to do next.
+
+    MovinetError                 anything the command line reports without a traceback
+    ├── UsageError               options that do not fit together, an unknown name
+    ├── MissingPackageError      a part that is not installed; names the pip line
+    ├── ModelFileError           a .tflite that cannot be read or is no stream model
+    ├── StateError               a state that does not fit the model
+    ├── SourceError              a video, GIF or folder that gives no frames
+    ├── LabelsError              labels that do not fit the logits
+    └── WeightsError             weights that do not fit the network (movinet-convert)
+"""
+
+
+class MovinetError(Exception):
+    """Base of all errors that are the input's fault, not the program's."""
+
+
+class UsageError(MovinetError):
+    """Options that do not fit together, or a name that nobody knows."""
+
+
+class MissingPackageError(MovinetError):
+    """A part of the toolkit, or a library of its, is not installed."""
+
+
+class ModelFileError(MovinetError):
+    """A model file that cannot be read, or is not what the caller needs."""
+
+
+class StateError(MovinetError):
+    """A state whose names, shapes or dtypes are not the model's."""
+
+
+class SourceError(MovinetError):
+    """A source of frames that cannot be opened or gives no frames."""
+
+
+class LabelsError(MovinetError):
+    """Labels that cannot be read or do not match the logits."""
+
+
+class WeightsError(MovinetError):
+    """Weights that cannot be read or do not fit the network."""

@@ -1,0 +1,208 @@
+"""Frames with their times from video files, animations, single images and folders."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence, UnidentifiedImageError
+
+from movinet_runtime.errors import MissingPackageError, SourceError
+
+IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+# What browsers show a GIF frame for that gives no duration.
+DEFAULT_DURATION = 0.1
+# Two sampling instants are never closer than this; timestamps are rounded by containers.
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A decoded picture, upright."""
+
+    image: NDArray[np.uint8]  # [h, w, 3] RGB
+    time: float  # seconds, from any origin
+    duration: float = 0.0  # seconds it is meant to be seen; 0: not known
+
+
+@dataclass(frozen=True)
+class FrameSource:
+    """Something that gives frames, each time from the start.
+
+    ``duration`` is what the container claims, in seconds, for progress bars only.
+    """
+
+    name: str
+    frames: Iterable[Frame]
+    duration: float | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self.frames)
+
+    def sampled(self, fps: float) -> Iterator[Frame]:
+        """Yield frames at a fixed rate, chosen by their timestamps.
+
+        Raises:
+            SourceError: the source has no frames, or breaks off with an error.
+        """
+        empty = True
+        for frame in sample(self.frames, fps):
+            empty = False
+            yield frame
+        if empty:
+            raise SourceError(f"{self.name} has no frames")
+
+
+def open_frames(source: Path | str, image_fps: float = 5.0) -> FrameSource:
+    """Open a video file, an animation (GIF, WebP, PNG), an image, or a folder of images.
+
+    Args:
+        source: the path.
+        image_fps: how fast the images of a folder follow each other.
+
+    Raises:
+        SourceError: missing, or not a kind of file that can be read.
+        MissingPackageError: a video without PyAV.
+    """
+    path = Path(source)
+    if not path.exists():
+        raise SourceError(f"{path} does not exist")
+    if path.is_dir():
+        return _open_folder(path, image_fps)
+    if path.suffix.lower() in IMAGES:
+        return FrameSource(str(path), _Animation(path))
+    return _open_video(path)
+
+
+def sample(frames: Iterable[Frame], fps: float) -> Iterator[Frame]:
+    """Yield, at the instants k/fps after the first frame, the frame that is then seen.
+
+    Slower sources repeat frames, faster ones lose some; a frame that is not later than
+    the one before it is dropped. The times given out start at 0.
+
+        source  |0----|1----|2----|3----|      k/fps  0     1     2
+        sampled  0           1           3            ^     ^     ^
+    """
+    if not fps > 0:
+        raise SourceError(f"frames per second must be positive, not {fps}")
+    start, shown, k = 0.0, None, 0
+    gap = 1 / fps
+    for frame in frames:
+        if shown is None:
+            start = frame.time
+        elif frame.time <= shown.time:
+            continue
+        else:
+            gap = frame.time - shown.time
+            while start + k / fps < frame.time - TOLERANCE:
+                yield Frame(shown.image, k / fps)
+                k += 1
+        shown = frame
+    if shown is not None:
+        end = shown.time + (shown.duration or gap)
+        while k == 0 or start + k / fps < end - TOLERANCE:
+            yield Frame(shown.image, k / fps)
+            k += 1
+
+
+@dataclass(frozen=True)
+class _Video:
+    path: Path
+
+    def __iter__(self) -> Iterator[Frame]:
+        import av
+
+        try:
+            with av.open(str(self.path)) as container:
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                rate = float(stream.average_rate or stream.guessed_rate or 25)
+                last = -1 / rate
+                for picture in container.decode(stream):
+                    last = last + 1 / rate if picture.time is None else float(picture.time)
+                    duration = float((picture.duration or 0) * (picture.time_base or 0))
+                    yield Frame(_upright(picture), last, duration)
+        except (av.FFmpegError, OSError) as error:
+            raise SourceError(f"{self.path} breaks off: {error}") from error
+
+
+def _open_video(path: Path) -> FrameSource:
+    try:
+        import av
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{path} needs PyAV to be read: pip install 'movinet-runtime[video]'"
+        ) from error
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise SourceError(f"{path} has no video stream")
+            length = container.duration
+    except (av.FFmpegError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SourceError(f"{path} is no video that can be read: {reason}") from error
+    return FrameSource(str(path), _Video(path), length / av.time_base if length else None)
+
+
+def _upright(picture: Any) -> NDArray[np.uint8]:
+    """Decode to RGB and undo the rotation that the container notes (90 degree steps)."""
+    image = picture.to_ndarray(format="rgb24")
+    turns = round(picture.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+@dataclass(frozen=True)
+class _Animation:
+    path: Path
+
+    def __iter__(self) -> Iterator[Frame]:
+        time = 0.0
+        try:
+            with Image.open(self.path) as image:
+                for picture in ImageSequence.Iterator(image):
+                    duration = picture.info.get("duration", 0) / 1000 or DEFAULT_DURATION
+                    yield Frame(_rgb(picture), time, duration)
+                    time += duration
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise _unreadable(self.path, error) from error
+
+
+@dataclass(frozen=True)
+class _Folder:
+    paths: list[Path]
+    fps: float
+
+    def __iter__(self) -> Iterator[Frame]:
+        for i, path in enumerate(self.paths):
+            try:
+                with Image.open(path) as image:
+                    yield Frame(_rgb(image), i / self.fps, 1 / self.fps)
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                raise _unreadable(path, error) from error
+
+
+def _open_folder(path: Path, fps: float) -> FrameSource:
+    paths = [file for file in path.iterdir() if file.suffix.lower() in IMAGES]
+    if not paths:
+        raise SourceError(f"{path} holds no images ({', '.join(sorted(IMAGES))})")
+    return FrameSource(str(path), _Folder(sorted(paths, key=_natural), fps), len(paths) / fps)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Order frame9 before frame10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I;16"):  # Pillow clips 16 bits where it should scale them
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
+
+
+def _unreadable(path: Path, error: Exception) -> SourceError:
+    known = not isinstance(error, UnidentifiedImageError)
+    return SourceError(f"{path} cannot be read as an image{f': {error}' if known else ''}")

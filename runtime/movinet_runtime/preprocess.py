@@ -1,0 +1,55 @@
+"""Bring a frame to the model's input: RGB float32 in [0, 1] at its resolution."""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from movinet_runtime.errors import SourceError
+
+Fit = Literal["crop", "stretch", "pad"]
+
+
+def prepare(image: NDArray[Any], size: tuple[int, int], fit: Fit = "crop") -> NDArray[np.float32]:
+    """Resize with antialiasing and scale to [0, 1].
+
+    Args:
+        image: uint8 [h, w, 3] RGB.
+        size: (height, width) of the model.
+        fit: ``crop`` scales the shorter side and cuts the centre, as the models were
+            evaluated; ``stretch`` ignores the aspect ratio; ``pad`` adds black bars.
+
+    Returns:
+        float32 [height, width, 3].
+
+    Raises:
+        SourceError: not a uint8 RGB image.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise SourceError(f"a frame must be uint8 [h, w, 3], this is {image.dtype} {image.shape}")
+    height, width = size
+    if image.shape[:2] != size:
+        source = Image.fromarray(image)
+        if fit == "pad":
+            source = _padded(source, width / height)
+        box = _centre(source.size, width / height) if fit == "crop" else None
+        source = source.resize((width, height), Image.Resampling.BILINEAR, box=box)
+        image = np.asarray(source)
+    return np.multiply(image, np.float32(1 / 255), dtype=np.float32)
+
+
+def _centre(size: tuple[int, int], aspect: float) -> tuple[float, float, float, float]:
+    """The largest box of an aspect ratio (width / height) in the middle of an image."""
+    width, height = size
+    w, h = min(width, height * aspect), min(height, width / aspect)
+    left, top = (width - w) / 2, (height - h) / 2
+    return left, top, left + w, top + h
+
+
+def _padded(image: Image.Image, aspect: float) -> Image.Image:
+    width, height = image.size
+    w, h = max(width, round(height * aspect)), max(height, round(width / aspect))
+    canvas = Image.new("RGB", (w, h))
+    canvas.paste(image, ((w - width) // 2, (h - height) // 2))
+    return canvas
