@@ -57,7 +57,7 @@ def export(
     movinet export a2-stream --weights mine.keras --labels mine.txt -o mine.tflite
     """
     try:
-        spec = lookup(model).at(resolution)
+        spec = lookup(model)
     except UnknownModelError as error:
         raise UsageError(str(error)) from error
     if frames is not None and spec.streams:
@@ -79,7 +79,9 @@ def export(
 
         from movinet_convert.export import export as export_model  # NumPy and the schema
 
-        done = export_model(spec, weights, output, names, frames, clip, report)
+        done = export_model(
+            spec, weights, output, names, resolution, frames, clip, report
+        )
     if as_json:
         print(json.dumps(_as_json(done), indent=2))
     else:

@@ -48,6 +48,7 @@ def export(
     source: str,
     path: Path,
     labels: Sequence[str] | None = None,
+    resolution: int | None = None,
     frames: int | None = None,
     clip: Path | None = None,
     report: Report = lambda step: None,
@@ -60,6 +61,7 @@ def export(
         path: where the file goes, replaced only by a whole one.
         labels: in the order of the logits; default: the source's, or Kinetics-600 for
             600 classes of weights that were not made at random.
+        resolution: side of the input; default: the weights', or the family's.
         frames: clip length of a base model; default: that of its training.
         clip: a source of frames for the check; default: moving noise.
         report: called with the name of each step before it starts.
@@ -69,6 +71,7 @@ def export(
     """
     report("reading weights")
     loaded = load_weights(source, spec)
+    spec = spec.at(resolution or loaded.resolution)
     labels, notes = _labels(labels, loaded)
     report("building the graph")
     frames = frames or spec.architecture.frames

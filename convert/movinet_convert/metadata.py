@@ -9,6 +9,7 @@ import io
 import json
 import zipfile
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -47,7 +48,7 @@ def describe(
         "input_range": [0.0, 1.0],
         "states": {name: name for name in states},
         "weights": {
-            "source": loaded.source,
+            "source": _public(loaded.source),
             "sha256": loaded.sha256,
             "licence": None if random else LICENCE,
         },
@@ -55,6 +56,11 @@ def describe(
             name: version(name) for name in ("movinet-convert", "ai-edge-litert", "flatbuffers")
         },
     }
+
+
+def _public(source: str) -> str:
+    """Name a source without the folders of the machine it was on."""
+    return source if "://" in source or source.startswith("random") else Path(source).name
 
 
 def buffers(description: dict[str, Any], output_names: list[str]) -> dict[str, bytes]:

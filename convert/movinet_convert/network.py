@@ -10,10 +10,9 @@ of the frames before, so that a whole clip and frame by frame are the same funct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
-from keras import ops
 from movinet_models.family import Layer, ModelSpec, lookup
 
+from movinet_convert.backend import keras, ops
 from movinet_convert.parameters import HARD_SIGMOID_SLOPE, NORM, NORM_EPSILON, Shape, Unit, units
 
 Tensor = Any  # a Keras tensor: symbolic, or of TensorFlow

@@ -6,7 +6,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class LoadedWeights:
     source: str
     sha256: str
     labels: list[str] | None = None
+    resolution: int | None = None  # known only of .keras files
     new_classifier: bool = False
 
     @property
@@ -90,17 +91,17 @@ def _from_path(
         digest = _digest(_chunks([path]))
         with _unpacked(path) as folder:
             found = _from_path(folder, source, spec, classes)
-        return LoadedWeights(found.weights, source, digest, None, found.new_classifier)
-    labels = None
-    if path.suffix == ".keras" and path.is_file():
-        tensors, labels = _read_keras(path)
+        return replace(found, sha256=digest)
+    labels, resolution = None, None
+    if path.suffix == ".keras":
+        tensors, labels, resolution = _read_keras(path)
         files = [path]
     elif (path / "saved_model.pb").is_file():
         tensors, files = _read_checkpoint(path / "variables" / "variables", by_name=True)
     else:
         tensors, files = _read_checkpoint(_prefix(path, source), by_name=False)
     weights, new = fit(tensors, spec, classes, source)
-    return LoadedWeights(weights, source, _digest(_chunks(files)), labels, new)
+    return LoadedWeights(weights, source, _digest(_chunks(files)), labels, resolution, new)
 
 
 def fit(
@@ -183,7 +184,7 @@ def _read_checkpoint(prefix: Path, by_name: bool) -> tuple[dict[str, Array], lis
     Hub files keep variables in a flat list, so only their names tell them apart; in
     Model Garden checkpoints names repeat, and only paths do.
     """
-    import tensorflow as tf
+    from movinet_convert.backend import tf
     from tensorflow.core.protobuf import trackable_object_graph_pb2 as graph_pb
 
     try:
@@ -252,9 +253,10 @@ def _with_layer_names(
     return renamed
 
 
-def _read_keras(path: Path) -> tuple[dict[str, Array], list[str] | None]:
-    import keras
-
+def _read_keras(path: Path) -> tuple[dict[str, Array], list[str] | None, int]:
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path}; supported: {SUPPORTED}")
+    from movinet_convert.backend import keras
     from movinet_convert.network import MoViNet
 
     try:
@@ -265,7 +267,7 @@ def _read_keras(path: Path) -> tuple[dict[str, Array], list[str] | None]:
     if not isinstance(network, MoViNet):
         raise WeightsError(f"{path} is a Keras model, but not a MoViNet of this toolkit")
     values = {name: np.asarray(value) for name, value in network.parameters().items()}
-    return values, network.labels
+    return values, network.labels, network.spec.resolution
 
 
 def _prefix(path: Path, source: str) -> Path:

@@ -31,10 +31,11 @@ def models(
         top1 = "" if row["top1"] is None else f"{row['top1']:.2f} %"
         clip = f"{row['frames']} frames"
         size, fps, layers = str(row["resolution"]), str(row["fps"]), str(row["layers"])
-        table.add_row(model_id, size, fps, clip, layers, top1, str(row["hub"] or ""))
+        weights = "Kinetics-600" if row["hub"] else "none"
+        table.add_row(model_id, size, fps, clip, layers, top1, weights)
     console = Console()
     console.print(table)
-    console.print(f"Published weights: Google, trained on Kinetics-600, {LICENCE}.", style="dim")
+    console.print(f"Published weights are Google's, {LICENCE}; --json shows where.", style="dim")
 
 
 def _describe(model_id: str) -> dict[str, str | int | float | None]:

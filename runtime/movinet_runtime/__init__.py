@@ -5,12 +5,30 @@
     classifier = StreamClassifier("a0.tflite")
     for frame in open_frames("clip.mp4").sampled(classifier.fps):
         print(classifier.step(frame.image, frame.time).top(5))
+
+Names are imported when they are first used: the command line's help needs none of them.
 """
 
-from movinet_runtime.classifier import Prediction, StreamClassifier, read_labels
-from movinet_runtime.errors import MovinetError
-from movinet_runtime.frames import Frame, FrameSource, open_frames, sample
-from movinet_runtime.preprocess import prepare
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from movinet_runtime.classifier import Prediction, StreamClassifier, read_labels
+    from movinet_runtime.errors import MovinetError
+    from movinet_runtime.frames import Frame, FrameSource, open_frames, sample
+    from movinet_runtime.preprocess import prepare
+
+_HOMES = {
+    "Frame": "frames",
+    "FrameSource": "frames",
+    "MovinetError": "errors",
+    "Prediction": "classifier",
+    "StreamClassifier": "classifier",
+    "open_frames": "frames",
+    "prepare": "preprocess",
+    "read_labels": "classifier",
+    "sample": "frames",
+}
 
 __all__ = [
     "Frame",
@@ -23,3 +41,9 @@ __all__ = [
     "read_labels",
     "sample",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'movinet_runtime' has no attribute '{name}'")
+    return getattr(import_module(f"movinet_runtime.{_HOMES[name]}"), name)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from movinet_runtime.errors import ModelFileError, StateError
 from movinet_runtime.model_file import ModelFile
+from movinet_runtime.quiet import native_messages_hidden
 
 State = dict[str, NDArray[Any]]
 Array = NDArray[np.float32]
@@ -114,8 +115,9 @@ def load_interpreter(model: ModelFile, threads: int) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter = Interpreter(model_content=model.content, num_threads=threads)
-        interpreter.allocate_tensors()
+        with native_messages_hidden():
+            interpreter = Interpreter(model_content=model.content, num_threads=threads)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["refused by the interpreter"])[0]
         raise ModelFileError(f"{model.path} cannot be loaded: {reason}") from error

@@ -1,0 +1,17 @@
+"""Keras 3 on TensorFlow, imported without their announcements."""
+
+import os
+
+from movinet_runtime.quiet import native_messages_hidden
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+with native_messages_hidden():
+    import keras
+    import tensorflow as tf
+    from keras import ops
+
+    tf.config.list_physical_devices()  # looks for graphics cards, and says so
+
+__all__ = ["keras", "ops", "tf"]

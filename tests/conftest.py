@@ -1,0 +1,73 @@
+"""Fixtures: the reference data where they are, and files exported once a session."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from movinet_convert import flatbuffer, metadata, stream_graph
+from movinet_convert.parameters import random_weights
+from movinet_convert.weights import LoadedWeights
+from movinet_models.family import ModelSpec, lookup
+from movinet_runtime.frames import Frame
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data; tests that need it are skipped without."""
+    folder = os.environ.get("MOVINET_SHARED")
+    if not folder:
+        pytest.skip("MOVINET_SHARED is not set: no reference checkpoints and clips here")
+    return Path(folder)
+
+
+def write_stream_model(
+    path: Path, spec: ModelSpec, classes: int = 12, labels: list[str] | None = None
+) -> Path:
+    """Export random weights without going through TensorFlow."""
+    weights = random_weights(spec, classes)
+    loaded = LoadedWeights(weights, "random:0", "0" * 64)
+    graph = stream_graph.build(spec, weights)
+    states = [name for name in graph.inputs if name in graph.outputs]
+    about = metadata.describe(spec, "float32", loaded, labels, states)
+    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, list(graph.outputs)))
+    path.write_bytes(metadata.with_labels(content, labels))
+    return path
+
+
+@pytest.fixture(scope="session")
+def stream_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small stream model of 12 labelled classes."""
+    labels = [f"action {i}" for i in range(12)]
+    folder = tmp_path_factory.mktemp("model")
+    return write_stream_model(folder / "small.tflite", lookup("a0-stream").at(64), labels=labels)
+
+
+@pytest.fixture
+def write_video(tmp_path: Path) -> Callable[..., Path]:
+    """Encode numbered grey frames: frame i has the value 8 * i."""
+    import av
+
+    def write(frames: int = 12, fps: int = 10, size: tuple[int, int] = (64, 48)) -> Path:
+        path = tmp_path / f"{frames}-{fps}.mp4"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=fps)
+            stream.width, stream.height = size
+            stream.pix_fmt = "yuv420p"
+            for i in range(frames):
+                picture = np.full((size[1], size[0], 3), 8 * i, np.uint8)
+                for packet in stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")):
+                    container.mux(packet)
+            for packet in stream.encode():
+                container.mux(packet)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def noise_frames() -> list[Frame]:
+    """Six frames of noise at 5 fps."""
+    rng = np.random.default_rng(1)
+    return [Frame(rng.integers(0, 256, (48, 64, 3), np.uint8), i / 5) for i in range(6)]
