@@ -156,9 +156,7 @@ def _misfit(
     fits = [other for other in MODEL_IDS if other != spec.id and _is(tensors, lookup(other))]
     if fits:
         message += f" (these are weights of {' or '.join(fits)})"
-    error = WeightsError(message)
-    error.missing, error.extra, error.misshapen = missing, extra, misshapen
-    return error
+    return WeightsError(message, missing, extra, misshapen)
 
 
 def _is(tensors: Mapping[str, np.ndarray[Any, Any]], spec: ModelSpec) -> bool:
@@ -289,7 +287,7 @@ def _unpacked(archive: Path) -> Iterator[Path]:
     """Unpack a .tar.gz for the time of the block; members that leave the folder are refused."""
     with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
         try:
-            with tarfile.open(archive) as tar:
+            with tarfile.open(archive, "r:gz") as tar:
                 tar.extractall(folder, filter="data")
         except (tarfile.TarError, EOFError, OSError) as error:
             raise WeightsError(f"cannot unpack {archive}: {error}") from error

@@ -90,8 +90,6 @@ class StreamClassifier:
             image = prepare(frame, self.size, fit)
         elif frame.shape != (*self.size, 3):
             raise SourceError(f"a float frame must be {(*self.size, 3)}, this is {frame.shape}")
-        elif not np.isfinite(frame).all():
-            raise SourceError("the frame holds NaN or infinite values")
         else:
             image = np.asarray(frame, np.float32)
         logits = self._engine.step(image)

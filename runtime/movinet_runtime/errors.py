@@ -10,6 +10,8 @@
     └── WeightsError             weights that do not fit the network (movinet-convert)
 """
 
+from collections.abc import Sequence
+
 
 class MovinetError(Exception):
     """Base of all errors that are the input's fault, not the program's."""
@@ -40,4 +42,17 @@ class LabelsError(MovinetError):
 
 
 class WeightsError(MovinetError):
-    """Weights that cannot be read or do not fit the network."""
+    """Weights that cannot be read or do not fit the network.
+
+    ``missing``, ``extra`` and ``misshapen`` name all tensors; the message only some.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        missing: Sequence[str] = (),
+        extra: Sequence[str] = (),
+        misshapen: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.missing, self.extra, self.misshapen = list(missing), list(extra), list(misshapen)

@@ -1,0 +1,141 @@
+"""Our files beside the reference implementation's, in one process, interleaved.
+
+``python -m movinet_benchmarks.peers`` (``make bench``). Needs ``$MOVINET_SHARED`` for
+the reference's exports and the weights they were made from.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from movinet_runtime import StreamClassifier, open_frames, prepare
+from movinet_runtime.engine import Array, load_interpreter
+from movinet_runtime.errors import MissingPackageError, UsageError
+from movinet_runtime.model_file import ModelFile
+from rich.console import Console
+from rich.table import Table
+
+Step = Callable[[Array], object]
+VARIANTS = ("float32",)
+CLIP = "clips/carving_ice.mp4"
+WEIGHTS = "reference/a0_stream/ckpt"
+
+
+def signature_step(path: Path) -> Step:
+    """The step of a client of the published files: signature runner, states as a dict."""
+    runner = load_interpreter(ModelFile.read(path), threads=1).get_signature_runner()
+    details = runner.get_input_details()
+    states = {n: np.zeros(d["shape"], d["dtype"]) for n, d in details.items() if n != "image"}
+
+    def step(image: Array) -> Any:
+        outputs = runner(image=image[None, None], **states)
+        logits = outputs.pop("logits")
+        states.update(outputs)
+        return logits
+
+    return step
+
+
+def bare_invoke(path: Path) -> Step:
+    """The network alone: the same input again, no state moved."""
+    interpreter = load_interpreter(ModelFile.read(path), threads=1)
+    return lambda _: interpreter.invoke()
+
+
+def interleaved(steps: Mapping[str, Step], images: list[Array], rounds: int) -> dict[str, Array]:
+    """Time every step once a round, so that a noisy machine hits all alike; seconds.
+
+    The frame is copied just before: one that was decoded a moment ago is in the caches.
+    """
+    for step in steps.values():
+        for image in images[:3]:
+            step(image)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for i in range(rounds):
+        for name, step in steps.items():
+            image = images[i % len(images)].copy()
+            start = time.perf_counter()
+            step(image)
+            times[name].append(time.perf_counter() - start)
+    return {name: np.array(values, np.float32) for name, values in times.items()}
+
+
+def compare(shared: Path, folder: Path, rounds: int) -> dict[str, dict[str, float]]:
+    """Measure each variant's step and bare invoke against the reference's file.
+
+    Each pair has its own interleaved run: more models in one run would only measure
+    how they throw each other out of the caches.
+
+    Returns:
+        Milliseconds (medians) and ratios by variant.
+    """
+    pictures = open_frames(shared / CLIP).sampled(5)
+    images = [prepare(frame.image, (172, 172)) for frame in pictures]
+    results = {}
+    for variant in VARIANTS:
+        peer = shared / "peers" / f"movinet_a0_stream_{variant}.tflite"
+        ours = export_variant(shared / WEIGHTS, variant, folder)
+        classifier = StreamClassifier(ours, threads=1)
+        step = interleaved(
+            {"peer": signature_step(peer), "ours": classifier.step}, images, rounds
+        )
+        bare = interleaved({"peer": bare_invoke(peer), "ours": bare_invoke(ours)}, images, rounds)
+        results[variant] = {
+            f"{what}_{who}_ms": float(np.median(times[who])) * 1e3
+            for what, times in (("step", step), ("invoke", bare))
+            for who in ("peer", "ours")
+        }
+        for what in ("step", "invoke"):
+            row = results[variant]
+            row[f"{what}_ratio"] = row[f"{what}_ours_ms"] / row[f"{what}_peer_ms"]
+    return results
+
+
+def export_variant(weights: Path, variant: str, folder: Path) -> Path:
+    """Export the weights that the reference's files were made from."""
+    try:
+        from movinet_convert.export import export
+    except ImportError as error:
+        raise MissingPackageError(
+            "the comparison exports a model: pip install movinet-convert"
+        ) from error
+    from movinet_models.family import lookup
+
+    path = folder / f"a0-stream-{variant}.tflite"
+    export(lookup("a0-stream"), os.fspath(weights), path)
+    return path
+
+
+def main(rounds: int = 400, as_json: bool = False) -> None:
+    """Print the table of ratios; below 1 we are faster."""
+    shared = os.environ.get("MOVINET_SHARED")
+    if not shared:
+        raise UsageError("set MOVINET_SHARED to the folder with peers/ and reference/")
+    with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
+        results = compare(Path(shared), Path(folder), rounds)
+    if as_json:
+        print(json.dumps(results, indent=2))
+        return
+    table = Table(title=f"A0, one thread, median of {rounds}, interleaved", title_justify="left")
+    for column in ("variant", "what", "reference ms", "ours ms", "ratio"):
+        table.add_column(column, justify="left" if column in ("variant", "what") else "right")
+    for variant, row in results.items():
+        for what in ("step", "invoke"):
+            numbers = (row[f"{what}_peer_ms"], row[f"{what}_ours_ms"], row[f"{what}_ratio"])
+            table.add_row(variant, what, *(f"{number:.2f}" for number in numbers))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except UsageError as error:
+        print(f"movinet: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
