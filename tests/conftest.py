@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -46,17 +47,17 @@ def stream_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def write_video(tmp_path: Path) -> Callable[..., Path]:
-    """Encode numbered grey frames: frame i has the value 8 * i."""
+    """Encode numbered grey frames: frame i has the value 8 * i, modulo 256."""
     import av
 
-    def write(frames: int = 12, fps: int = 10, size: tuple[int, int] = (64, 48)) -> Path:
-        path = tmp_path / f"{frames}-{fps}.mp4"
+    def write(frames: int = 12, fps: int | Fraction = 10, size: tuple[int, int] = (64, 48)) -> Path:
+        path = tmp_path / f"{frames}.mp4"
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=fps)
             stream.width, stream.height = size
             stream.pix_fmt = "yuv420p"
             for i in range(frames):
-                picture = np.full((size[1], size[0], 3), 8 * i, np.uint8)
+                picture = np.full((size[1], size[0], 3), 8 * i % 256, np.uint8)
                 for packet in stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")):
                     container.mux(packet)
             for packet in stream.encode():

@@ -6,6 +6,7 @@ the reference's exports and the weights they were made from.
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,27 +16,32 @@ from typing import Any
 
 import numpy as np
 import typer
-from movinet_runtime import StreamClassifier, open_frames, prepare
-from movinet_runtime.engine import Array, load_interpreter
-from movinet_runtime.errors import MissingPackageError, UsageError
+from movinet_runtime import StreamClassifier, open_frames
+from movinet_runtime.engine import load_interpreter
+from movinet_runtime.errors import UsageError
 from movinet_runtime.model_file import ModelFile
+from movinet_runtime.preprocess import resized
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-Step = Callable[[Array], object]
+Array = NDArray[np.float64]
+Frame = NDArray[np.uint8]
+Step = Callable[[Frame], object]
 VARIANTS = ("float32",)
 CLIP = "clips/carving_ice.mp4"
 WEIGHTS = "reference/a0_stream/ckpt"
 
 
 def signature_step(path: Path) -> Step:
-    """The step of a client of the published files: signature runner, states as a dict."""
+    """The step of a client of the published files, from a camera's uint8 frame to logits."""
     runner = load_interpreter(ModelFile.read(path), threads=1).get_signature_runner()
     details = runner.get_input_details()
     states = {n: np.zeros(d["shape"], d["dtype"]) for n, d in details.items() if n != "image"}
 
-    def step(image: Array) -> Any:
-        outputs = runner(image=image[None, None], **states)
+    def step(frame: Frame) -> Any:
+        image = frame[None, None].astype(np.float32) / np.float32(255)
+        outputs = runner(image=image, **states)
         logits = outputs.pop("logits")
         states.update(outputs)
         return logits
@@ -49,7 +55,7 @@ def bare_invoke(path: Path) -> Step:
     return lambda _: interpreter.invoke()
 
 
-def interleaved(steps: Mapping[str, Step], images: list[Array], rounds: int) -> dict[str, Array]:
+def interleaved(steps: Mapping[str, Step], images: list[Frame], rounds: int) -> dict[str, Array]:
     """Time every step once a round, so that a noisy machine hits all alike; seconds.
 
     The frame is copied just before: one that was decoded a moment ago is in the caches.
@@ -64,7 +70,7 @@ def interleaved(steps: Mapping[str, Step], images: list[Array], rounds: int) -> 
             start = time.perf_counter()
             step(image)
             times[name].append(time.perf_counter() - start)
-    return {name: np.array(values, np.float32) for name, values in times.items()}
+    return {name: np.array(values) for name, values in times.items()}
 
 
 def compare(shared: Path, folder: Path, rounds: int) -> dict[str, dict[str, float]]:
@@ -77,7 +83,7 @@ def compare(shared: Path, folder: Path, rounds: int) -> dict[str, dict[str, floa
         Milliseconds (medians) and ratios by variant.
     """
     pictures = open_frames(shared / CLIP).sampled(5)
-    images = [prepare(frame.image, (172, 172)) for frame in pictures]
+    images = [resized(frame.image, (172, 172)) for frame in pictures]
     results = {}
     for variant in VARIANTS:
         peer = shared / "peers" / f"movinet_a0_stream_{variant}.tflite"
@@ -99,17 +105,13 @@ def compare(shared: Path, folder: Path, rounds: int) -> dict[str, dict[str, floa
 
 
 def export_variant(weights: Path, variant: str, folder: Path) -> Path:
-    """Export the weights that the reference's files were made from."""
-    try:
-        from movinet_convert.export import export
-    except ImportError as error:
-        raise MissingPackageError(
-            "the comparison exports a model: pip install movinet-convert"
-        ) from error
-    from movinet_models.family import lookup
+    """Export the weights that the reference's files were made from.
 
+    In a process of its own: TensorFlow's threads and heap would slow the measurement.
+    """
     path = folder / f"a0-stream-{variant}.tflite"
-    export(lookup("a0-stream"), os.fspath(weights), path)
+    command = [sys.executable, "-m", "movinet_runtime.cli.main", "export", "a0-stream"]
+    subprocess.run([*command, "-w", weights, "-o", path], check=True, capture_output=True)
     return path
 
 

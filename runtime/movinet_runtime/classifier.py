@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from movinet_runtime.engine import Array, Engine, InterpreterEngine, State, default_threads
 from movinet_runtime.errors import LabelsError, SourceError
 from movinet_runtime.model_file import ModelFile
-from movinet_runtime.preprocess import Fit, prepare
+from movinet_runtime.preprocess import Fit, resized
 
 DEFAULT_FPS = 5.0  # of A0-A2, for files that do not say
 
@@ -87,11 +87,13 @@ class StreamClassifier:
             SourceError: NaN, or another shape or dtype; the state is untouched.
         """
         if frame.dtype == np.uint8:
-            image = prepare(frame, self.size, fit)
+            image = resized(frame, self.size, fit)
         elif frame.shape != (*self.size, 3):
             raise SourceError(f"a float frame must be {(*self.size, 3)}, this is {frame.shape}")
+        elif not np.isfinite(frame.sum()):  # one pass, no temporary
+            raise SourceError("the frame holds NaN or infinite values")
         else:
-            image = np.asarray(frame, np.float32)
+            image = frame
         logits = self._engine.step(image)
         prediction = Prediction(self._index, logits, self.labels, time)
         self._index += 1

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_runtime.errors import ModelFileError, SourceError, StateError
+from movinet_runtime.errors import ModelFileError, StateError
 from movinet_runtime.model_file import ModelFile
+from movinet_runtime.preprocess import SCALE
 from movinet_runtime.quiet import native_messages_hidden
 
 State = dict[str, NDArray[Any]]
@@ -44,11 +45,14 @@ class Engine(Protocol):
     logits: TensorSpec
     states: Mapping[str, TensorSpec]
 
-    def step(self, image: Array) -> Array:
-        """Run one frame after the current state; return float32 logits [classes].
+    def step(self, image: NDArray[Any]) -> Array:
+        """Run one frame after the current state.
 
-        Raises:
-            SourceError: NaN or infinite values; the state is untouched.
+        Args:
+            image: [height, width, 3], uint8 or float32 in [0, 1].
+
+        Returns:
+            Logits, float32 [classes].
         """
 
     def read_state(self) -> State:
@@ -76,19 +80,18 @@ class InterpreterEngine:
         outputs = tensor_specs(self._interpreter.get_output_details(), signature["outputs"])
         self.image, self.logits, self.states = pair(inputs, outputs, str(model.path))
 
-        self._interpreter.invoke()  # memory is settled after the first run
-        places = signature["inputs"] | {f"out:{k}": v for k, v in signature["outputs"].items()}
-        memory = {name: _memory(self._interpreter, index) for name, index in places.items()}
-        self._image = memory[self.image.name]
-        self._logits = memory[f"out:{self.logits.name}"]
-        self._pairs = {name: (memory[name], memory[f"out:{name}"]) for name in self.states}
+        self._find_memory(signature)
+        self._image[...] = self.image.zeros()
         self.write_state({name: spec.zeros() for name, spec in self.states.items()})
+        self._interpreter.invoke()  # the first run is slow, and settles where tensors lie
+        self._find_memory(signature)
 
-    def step(self, image: Array) -> Array:
-        image = np.ascontiguousarray(image, np.float32)
-        if not np.isfinite(np.dot(image.ravel(), image.ravel())):  # 10 us; isfinite takes 60
-            raise SourceError("the frame holds NaN or infinite values")
-        self._image[...] = _quantized(image.reshape(self.image.shape), self.image)
+    def step(self, image: NDArray[Any]) -> Array:
+        image = image.reshape(self.image.shape)
+        if image.dtype == np.uint8 and not self.image.scale:
+            np.multiply(image, SCALE, out=self._image, casting="unsafe")
+        else:
+            self._image[...] = _quantized(image, self.image)
         self._interpreter.invoke()
         # Now, not before the next step: the outputs are still in the caches (2 % of a step).
         for source, target in self._pairs.values():
@@ -102,6 +105,15 @@ class InterpreterEngine:
         check_state(state, self.states)
         for name, (source, _) in self._pairs.items():
             source[...] = state[name]
+
+
+    def _find_memory(self, signature: Mapping[str, Mapping[str, int]]) -> None:
+        inputs, outputs = (
+            {name: _memory(self._interpreter, index) for name, index in signature[side].items()}
+            for side in ("inputs", "outputs")
+        )
+        self._image, self._logits = inputs[self.image.name], outputs[self.logits.name]
+        self._pairs = {name: (inputs[name], outputs[name]) for name in self.states}
 
 
 def default_threads() -> int:
@@ -197,7 +209,9 @@ def _memory(interpreter: Any, index: int) -> NDArray[Any]:
     return np.frombuffer(raw, view.dtype).reshape(view.shape)
 
 
-def _quantized(values: Array, spec: TensorSpec) -> NDArray[Any]:
+def _quantized(values: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    if values.dtype == np.uint8:
+        values = values * SCALE
     if not spec.scale:
         return values
     limits = np.iinfo(spec.dtype)

@@ -1,4 +1,4 @@
-"""Bring a frame to the model's input: RGB float32 in [0, 1] at its resolution."""
+"""Bring a frame to the model's resolution and range."""
 
 from typing import Any, Literal
 
@@ -11,8 +11,16 @@ from movinet_runtime.errors import SourceError
 Fit = Literal["crop", "stretch", "pad"]
 
 
+SCALE = np.float32(1 / 255)
+
+
 def prepare(image: NDArray[Any], size: tuple[int, int], fit: Fit = "crop") -> NDArray[np.float32]:
-    """Resize with antialiasing and scale to [0, 1].
+    """Return :func:`resized` as float32 [height, width, 3] in [0, 1]."""
+    return np.multiply(resized(image, size, fit), SCALE, dtype=np.float32)
+
+
+def resized(image: NDArray[Any], size: tuple[int, int], fit: Fit = "crop") -> NDArray[np.uint8]:
+    """Bring a frame to the model's size with antialiasing.
 
     Args:
         image: uint8 [h, w, 3] RGB.
@@ -21,7 +29,7 @@ def prepare(image: NDArray[Any], size: tuple[int, int], fit: Fit = "crop") -> ND
             evaluated; ``stretch`` ignores the aspect ratio; ``pad`` adds black bars.
 
     Returns:
-        float32 [height, width, 3].
+        uint8 [height, width, 3].
 
     Raises:
         SourceError: not a uint8 RGB image.
@@ -29,14 +37,13 @@ def prepare(image: NDArray[Any], size: tuple[int, int], fit: Fit = "crop") -> ND
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise SourceError(f"a frame must be uint8 [h, w, 3], this is {image.dtype} {image.shape}")
     height, width = size
-    if image.shape[:2] != size:
-        source = Image.fromarray(image)
-        if fit == "pad":
-            source = _padded(source, width / height)
-        box = _centre(source.size, width / height) if fit == "crop" else None
-        source = source.resize((width, height), Image.Resampling.BILINEAR, box=box)
-        image = np.asarray(source)
-    return np.multiply(image, np.float32(1 / 255), dtype=np.float32)
+    if image.shape[:2] == size:
+        return image
+    source = Image.fromarray(image)
+    if fit == "pad":
+        source = _padded(source, width / height)
+    box = _centre(source.size, width / height) if fit == "crop" else None
+    return np.asarray(source.resize((width, height), Image.Resampling.BILINEAR, box=box))
 
 
 def _centre(size: tuple[int, int], aspect: float) -> tuple[float, float, float, float]:

@@ -116,3 +116,7 @@ def main() -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(141) from None
+
+
+if __name__ == "__main__":
+    main()

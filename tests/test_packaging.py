@@ -1,0 +1,55 @@
+"""The runtime wheel alone, in an empty environment, as on a board."""
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_runtime_wheel_installs_alone_and_runs(tmp_path: Path, stream_model: Path) -> None:
+    wheels = tmp_path / "wheels"
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", wheels, ROOT / "runtime"]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = wheels.glob("movinet_runtime-*.whl")
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    pip = [python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
+    subprocess.run([*pip, wheel], check=True, capture_output=True)
+
+    for i in range(3):
+        Image.effect_noise((64, 64), 80).save(tmp_path / f"{i}.png")
+    # The folder of the checkout must not be what is imported.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+
+    def movinet(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [tmp_path / "env" / "bin" / "movinet", *map(str, arguments)]
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment
+        )
+
+    done = movinet("run", tmp_path, "--model", stream_model)
+    assert done.returncode == 0, done.stderr
+    assert "action " in done.stdout
+    assert movinet("inspect", stream_model).returncode == 0
+    missing = movinet("export", "a0-stream", "-o", "a.tflite")
+    assert missing.returncode == 2
+    assert "pip install movinet-convert" in missing.stderr
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    no_video = movinet("run", tmp_path / "a.mp4", "--model", stream_model)
+    assert no_video.returncode == 2
+    assert "pip install 'movinet-runtime[video]'" in no_video.stderr
+
+
+@pytest.mark.parametrize("room", ["models", "runtime", "benchmarks"])
+def test_only_convert_imports_tensorflow(room: str) -> None:
+    for file in (ROOT / room).rglob("*.py"):
+        for line in file.read_text().splitlines():
+            words = line.split()
+            if words[:1] in (["import"], ["from"]):
+                assert words[1].split(".")[0] not in ("tensorflow", "keras", "tf_keras"), file
