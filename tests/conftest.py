@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from movinet_convert import flatbuffer, metadata, stream_graph
 from movinet_convert.parameters import random_weights
 from movinet_convert.weights import LoadedWeights

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+
 from movinet_convert.parameters import Array, Weights, parameters
 from movinet_models.family import ModelSpec
 

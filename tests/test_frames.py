@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+
 from movinet_runtime import Frame, open_frames, prepare, sample
 from movinet_runtime.errors import SourceError
-from PIL import Image
 
 BLACK = np.zeros((4, 4, 3), np.uint8)
 
@@ -91,9 +92,7 @@ def test_every_image_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
         ("cut.gif", b"GIF89a", "cannot be read as an image"),
     ],
 )
-def test_unreadable_sources(
-    tmp_path: Path, name: str, content: bytes | None, message: str
-) -> None:
+def test_unreadable_sources(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)

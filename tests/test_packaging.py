@@ -14,12 +14,28 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_runtime_wheel_installs_alone_and_runs(tmp_path: Path, stream_model: Path) -> None:
     wheels = tmp_path / "wheels"
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", wheels, ROOT / "runtime"]
+    build: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--outdir",
+        wheels,
+        ROOT / "runtime",
+    ]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = wheels.glob("movinet_runtime-*.whl")
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
+    pip: list[str | Path] = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "-c",
+        ROOT / "constraints.txt",
+    ]
     subprocess.run([*pip, wheel], check=True, capture_output=True)
 
     for i in range(3):
@@ -28,7 +44,7 @@ def test_the_runtime_wheel_installs_alone_and_runs(tmp_path: Path, stream_model:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
     def movinet(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [tmp_path / "env" / "bin" / "movinet", *map(str, arguments)]
+        command: list[str | Path] = [tmp_path / "env" / "bin" / "movinet", *map(str, arguments)]
         return subprocess.run(
             command, capture_output=True, text=True, cwd=tmp_path, env=environment
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from movinet_convert import clip_graph, flatbuffer, stream_graph
 from movinet_convert.network import load_into_network
 from movinet_convert.weights import load_weights
@@ -12,7 +13,6 @@ from movinet_models.family import MODEL_IDS, lookup
 from movinet_runtime import StreamClassifier
 from movinet_runtime.engine import load_interpreter
 from movinet_runtime.model_file import ModelFile
-
 from tests.reference import (
     SEEDED,
     relative_error,

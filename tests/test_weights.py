@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from movinet_convert.backend import tf
 from movinet_convert.network import load_into_network
 from movinet_convert.parameters import Weights, random_weights
 from movinet_convert.weights import load_weights
 from movinet_models.family import ModelSpec, lookup
 from movinet_runtime.errors import WeightsError
-
 from tests.reference import reference_name
 
 SPEC = lookup("a0-stream").at(64)
@@ -50,7 +50,11 @@ def garden_path(name: str, spec: ModelSpec) -> str:
         number, part = layers.index(place[0]) + 1, place[1] if len(place) > 1 else None
     else:
         number, part = {"stem": 0, "project": len(layers) + 1}.get(place[0], -1), place[0]
-    root = "model/layer_with_weights-1" if number < 0 else f"model/layer_with_weights-0/layer_with_weights-{number}"
+    root = (
+        "model/layer_with_weights-1"
+        if number < 0
+        else f"model/layer_with_weights-0/layer_with_weights-{number}"
+    )
     if part is None:
         return f"{root}/_mobile_bottleneck/_rezero/scale"
     temporal = "_temporal" if part == "temporal" else ""

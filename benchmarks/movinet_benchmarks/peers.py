@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
 from movinet_runtime import StreamClassifier, open_frames
 from movinet_runtime.engine import load_interpreter
 from movinet_runtime.errors import UsageError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import resized
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
@@ -89,9 +90,7 @@ def compare(shared: Path, folder: Path, rounds: int) -> dict[str, dict[str, floa
         peer = shared / "peers" / f"movinet_a0_stream_{variant}.tflite"
         ours = export_variant(shared / WEIGHTS, variant, folder)
         classifier = StreamClassifier(ours, threads=1)
-        step = interleaved(
-            {"peer": signature_step(peer), "ours": classifier.step}, images, rounds
-        )
+        step = interleaved({"peer": signature_step(peer), "ours": classifier.step}, images, rounds)
         bare = interleaved({"peer": bare_invoke(peer), "ours": bare_invoke(ours)}, images, rounds)
         results[variant] = {
             f"{what}_{who}_ms": float(np.median(times[who])) * 1e3

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from movinet_models.family import Layer, ModelSpec
 
 from movinet_convert.fold import Conv, folded
 from movinet_convert.graph import Activation, Graph
 from movinet_convert.parameters import Weights, units
+from movinet_models.family import Layer, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Builder:
         x = self.conv("classifier", x)
         self.graph.output("logits", self.graph.reshape("logits", x, (1, self.graph.shape(x)[3])))
 
-    def channel_constant(self, name: str, values: np.ndarray[tuple[int], np.dtype[np.float32]]) -> str:
+    def channel_constant(
+        self, name: str, values: np.ndarray[tuple[int], np.dtype[np.float32]]
+    ) -> str:
         """A constant that broadcasts along channels."""
         return self.graph.constant(name, values.astype(np.float32).reshape(1, 1, 1, -1))

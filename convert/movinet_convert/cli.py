@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
 from movinet_models.family import UnknownModelError, lookup
 from movinet_models.registry import PUBLISHED
 from movinet_runtime.classifier import read_labels
 from movinet_runtime.cli.inspect import summary
 from movinet_runtime.errors import UsageError
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 MAX_PARITY_ERROR = 1e-4
 
@@ -36,9 +37,7 @@ def export(
     resolution: Annotated[
         int | None, typer.Option(min=32, help="Side of the input; default: the model's.")
     ] = None,
-    frames: Annotated[
-        int | None, typer.Option(min=1, help="Clip length of a base model.")
-    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Clip length of a base model.")] = None,
     clip: Annotated[
         Path | None,
         typer.Option(help="Video, GIF or folder for the comparison with the Keras network."),
@@ -79,9 +78,7 @@ def export(
 
         from movinet_convert.export import export as export_model  # NumPy and the schema
 
-        done = export_model(
-            spec, weights, output, names, resolution, frames, clip, report
-        )
+        done = export_model(spec, weights, output, names, resolution, frames, clip, report)
     if as_json:
         print(json.dumps(_as_json(done), indent=2))
     else:
@@ -113,5 +110,5 @@ def _as_json(done: Any) -> dict[str, Any]:
         "frames": done.parity.frames,
         "clip": done.parity.clip,
     }
-    found = done.inspection.as_json()
+    found: dict[str, Any] = done.inspection.as_json()
     return {"path": str(done.path), "parity": parity, "notes": done.notes} | found

@@ -8,11 +8,11 @@ is a sum over its taps in time of 2-D ones:
 """
 
 import numpy as np
-from movinet_models.family import Layer, ModelSpec
 
 from movinet_convert.blocks import Builder
 from movinet_convert.graph import Graph
 from movinet_convert.parameters import Weights
+from movinet_models.family import Layer, ModelSpec
 
 
 def build(spec: ModelSpec, weights: Weights, frames: int) -> Graph:

@@ -2,9 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+
+from movinet_convert import clip_graph, flatbuffer, metadata, stream_graph
+from movinet_convert.parameters import Array
+from movinet_convert.weights import LoadedWeights, load_weights
 from movinet_models.family import ModelSpec
 from movinet_models.labels import kinetics600
 from movinet_runtime.classifier import StreamClassifier, checked_labels
@@ -14,10 +19,6 @@ from movinet_runtime.frames import open_frames
 from movinet_runtime.inspection import Inspection, inspect
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import prepare
-
-from movinet_convert import clip_graph, flatbuffer, metadata, stream_graph
-from movinet_convert.parameters import Array
-from movinet_convert.weights import LoadedWeights, load_weights
 
 KINETICS_CLASSES = 600
 PARITY_FRAMES = 16
@@ -114,7 +115,7 @@ def parity_clip(spec: ModelSpec, clip: Path | None, frames: int) -> tuple[Array,
         return np.stack(list(moving_noise(side, frames))), "moving noise"
     source = open_frames(clip, spec.architecture.fps)
     sampled = source.sampled(spec.architecture.fps)
-    pictures = [prepare(frame.image, side) for frame, _ in zip(sampled, range(frames))]
+    pictures = [prepare(frame.image, side) for frame in islice(sampled, frames)]
     pictures += pictures[-1:] * (frames - len(pictures))
     return np.stack(pictures), clip.name
 

@@ -54,6 +54,7 @@ class Graph:
     outputs: dict[str, str] = field(default_factory=dict)
 
     def shape(self, name: str) -> Shape:
+        """Return a tensor's shape."""
         return self.tensors[name].shape
 
     def input(self, name: str, shape: Shape) -> str:
@@ -173,9 +174,7 @@ class Graph:
         paddings = np.zeros((len(shape), 2), np.int32)
         paddings[axis] = before, after
         shape[axis] += before + after
-        return self._op(
-            "PAD", name, (x, self.constant(f"{name}/paddings", paddings)), tuple(shape)
-        )
+        return self._op("PAD", name, (x, self.constant(f"{name}/paddings", paddings)), tuple(shape))
 
     def slice(self, name: str, x: str, axis: int, start: int, size: int) -> str:
         """SLICE along one axis."""

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import flatbuffers
+
+from movinet_convert.weights import LoadedWeights
 from movinet_models.family import ModelSpec
 from movinet_models.registry import LICENCE
 from movinet_runtime.model_file import METADATA_NAME, METADATA_VERSION
-
-from movinet_convert.weights import LoadedWeights
 
 TFLITE_METADATA = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"

@@ -10,10 +10,9 @@ of the frames before, so that a whole clip and frame by frame are the same funct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from movinet_models.family import Layer, ModelSpec, lookup
-
 from movinet_convert.backend import keras, ops
 from movinet_convert.parameters import HARD_SIGMOID_SLOPE, NORM, NORM_EPSILON, Shape, Unit, units
+from movinet_models.family import Layer, ModelSpec, lookup
 
 Tensor = Any  # a Keras tensor: symbolic, or of TensorFlow
 States = dict[str, Tensor]
@@ -108,7 +107,7 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
         act = ops.hard_silu if spec.streams else ops.silu
         gate = hard_sigmoid if spec.streams else ops.sigmoid
 
-        def unit(part: str, **kwargs: Any) -> ConvUnit | None:
+        def unit(part: str, **kwargs: Any) -> Any:  # None where the layer has no such unit
             found = by_name.get(f"{layer.name}/{part}")
             return None if found is None else ConvUnit(found, **kwargs)
 
@@ -251,7 +250,8 @@ class MoViNet(keras.Model):  # type: ignore[misc]
     def parameters(self) -> dict[str, Any]:
         """Return the variables by canonical name."""
         found: dict[str, Any] = {}
-        for part in (self.stem, *self.bottlenecks, self.project, self.head, self.classifier):
+        parts: list[Any] = [self.stem, *self.bottlenecks, self.project, self.head, self.classifier]
+        for part in parts:
             found |= part.parameters()
         return found
 

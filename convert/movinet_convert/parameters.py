@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from movinet_models.family import ModelSpec
 from numpy.typing import NDArray
+
+from movinet_models.family import ModelSpec
 
 Array = NDArray[np.float32]
 Weights = dict[str, Array]
@@ -33,9 +34,11 @@ class Unit:
 
     @property
     def channels(self) -> int:
+        """Number of output channels."""
         return self.kernel[-2] if self.depthwise else self.kernel[-1]
 
     def parameters(self) -> dict[str, Shape]:
+        """Return the unit's tensors by canonical name."""
         leaves = NORM if self.norm else ("bias",)
         return {f"{self.name}/kernel": self.kernel} | {
             f"{self.name}/{leaf}": (self.channels,) for leaf in leaves

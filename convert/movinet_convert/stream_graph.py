@@ -11,11 +11,11 @@ convolutions; averages over time are running means that share one 1/(t+1).
 """
 
 import numpy as np
-from movinet_models.family import Layer, ModelSpec
 
 from movinet_convert.blocks import Builder
 from movinet_convert.graph import Graph
 from movinet_convert.parameters import HARD_SIGMOID_SLOPE, Weights
+from movinet_models.family import Layer, ModelSpec
 
 FRAME_COUNT = "state_frame_count"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from movinet_models.family import MODEL_IDS, ModelSpec, lookup
-from movinet_runtime.errors import MissingPackageError, WeightsError
 
 from movinet_convert.parameters import Array, Weights, parameters, random_weights
+from movinet_models.family import MODEL_IDS, ModelSpec, lookup
+from movinet_runtime.errors import MissingPackageError, WeightsError
 
 SUPPORTED = (
     "a Model Garden checkpoint (prefix, folder or .tar.gz), a hub SavedModel "
@@ -58,6 +58,7 @@ class LoadedWeights:
 
     @property
     def classes(self) -> int:
+        """Number of logits."""
         return int(self.weights["classifier/bias"].shape[0])
 
 
@@ -84,9 +85,7 @@ def load_weights(source: str, spec: ModelSpec, classes: int | None = None) -> Lo
     return _from_path(Path(source), source, spec, classes)
 
 
-def _from_path(
-    path: Path, source: str, spec: ModelSpec, classes: int | None
-) -> LoadedWeights:
+def _from_path(path: Path, source: str, spec: ModelSpec, classes: int | None) -> LoadedWeights:
     if path.is_file() and path.name.endswith((".tar.gz", ".tgz")):
         digest = _digest(_chunks([path]))
         with _unpacked(path) as folder:
@@ -182,8 +181,9 @@ def _read_checkpoint(prefix: Path, by_name: bool) -> tuple[dict[str, Array], lis
     Hub files keep variables in a flat list, so only their names tell them apart; in
     Model Garden checkpoints names repeat, and only paths do.
     """
-    from movinet_convert.backend import tf
     from tensorflow.core.protobuf import trackable_object_graph_pb2 as graph_pb
+
+    from movinet_convert.backend import tf
 
     try:
         reader = tf.train.load_checkpoint(str(prefix))

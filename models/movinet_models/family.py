@@ -109,9 +109,7 @@ FAMILY: dict[str, Architecture] = {
             _block(40, 2, (96, T3), (120, T3), (96, T3), (96, T3), (120, T3)),
             _block(72, 2, (240, T5), (160, T3), (240, T3), (192, T3), (240, T3)),
             _block(72, 1, (240, T5), *[(240, T3)] * 3, (144, S5), (240, T3)),
-            _block(
-                144, 2, (480, T5), *[(384, S5)] * 2, *[(480, S5)] * 2, (480, T3), (576, S3)
-            ),
+            _block(144, 2, (480, T5), *[(384, S5)] * 2, *[(480, S5)] * 2, (480, T3), (576, S3)),
         ),
     ),
     "a3": Architecture(
@@ -276,8 +274,6 @@ FAMILY: dict[str, Architecture] = {
 
 FORMS: tuple[Form, ...] = ("stream", "base")
 MODEL_IDS = tuple(f"{member}-{form}" for form in FORMS for member in FAMILY)
-# The reference implementation publishes T0 and A0-A2 without, A3-A5 with
-# positional encoding, and only in the stream form.
 
 
 def _divisible(width: float, divisor: int = 8) -> int:
@@ -296,18 +292,22 @@ class ModelSpec:
 
     @property
     def id(self) -> str:
+        """The one spelling of the model, ``a0-stream``."""
         return f"{self.member}-{self.form}"
 
     @property
     def architecture(self) -> Architecture:
+        """The model's row of the table."""
         return FAMILY[self.member]
 
     @property
     def streams(self) -> bool:
+        """Whether the model takes one frame at a time."""
         return self.form == "stream"
 
     @property
     def positional_encoding(self) -> bool:
+        """Whether squeeze-excitation sees the frame's index."""
         return self.streams and self.architecture.positional_encoding
 
     def layers(self) -> Iterator[Layer]:

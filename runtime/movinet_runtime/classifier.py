@@ -68,13 +68,12 @@ class StreamClassifier:
             labels or file.metadata.get("labels"), self._engine.logits.shape[-1], str(model)
         )
         self.fps = float(file.metadata.get("fps", DEFAULT_FPS))
-        self.size: tuple[int, int] = self._engine.image.shape[2:4]  # height, width
+        _, _, height, width, _ = self._engine.image.shape
+        self.size = (height, width)
         self._start = self._engine.read_state()
         self._index = 0
 
-    def step(
-        self, frame: NDArray[Any], time: float | None = None, fit: Fit = "crop"
-    ) -> Prediction:
+    def step(self, frame: NDArray[Any], time: float | None = None, fit: Fit = "crop") -> Prediction:
         """Classify the next frame.
 
         Args:

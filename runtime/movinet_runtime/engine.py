@@ -43,7 +43,7 @@ class Engine(Protocol):
 
     image: TensorSpec
     logits: TensorSpec
-    states: Mapping[str, TensorSpec]
+    states: dict[str, TensorSpec]
 
     def step(self, image: NDArray[Any]) -> Array:
         """Run one frame after the current state.
@@ -87,6 +87,7 @@ class InterpreterEngine:
         self._find_memory(signature)
 
     def step(self, image: NDArray[Any]) -> Array:
+        """See :meth:`Engine.step`."""
         image = image.reshape(self.image.shape)
         if image.dtype == np.uint8 and not self.image.scale:
             np.multiply(image, SCALE, out=self._image, casting="unsafe")
@@ -99,13 +100,18 @@ class InterpreterEngine:
         return _dequantized(self._logits, self.logits).reshape(-1)
 
     def read_state(self) -> State:
+        """See :meth:`Engine.read_state`."""
         return {name: source.copy() for name, (source, _) in self._pairs.items()}
 
     def write_state(self, state: State) -> None:
+        """See :meth:`Engine.write_state`.
+
+        Raises:
+            StateError: another model's; the present state is kept.
+        """
         check_state(state, self.states)
         for name, (source, _) in self._pairs.items():
             source[...] = state[name]
-
 
     def _find_memory(self, signature: Mapping[str, Mapping[str, int]]) -> None:
         inputs, outputs = (
@@ -191,6 +197,7 @@ def check_state(state: State, specs: Mapping[str, TensorSpec]) -> None:
 
 
 def tensor_specs(details: list[dict[str, Any]], names: Mapping[str, int]) -> dict[str, TensorSpec]:
+    """Describe a signature\'s tensors from the interpreter\'s details."""
     by_index = {detail["index"]: detail for detail in details}
     specs = {}
     for name, index in names.items():
@@ -216,7 +223,8 @@ def _quantized(values: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         return values
     limits = np.iinfo(spec.dtype)
     codes = np.rint(values / spec.scale) + spec.zero_point
-    return np.clip(codes, limits.min, limits.max).astype(spec.dtype)
+    quantized: NDArray[Any] = np.clip(codes, limits.min, limits.max).astype(spec.dtype)
+    return quantized
 
 
 def _dequantized(codes: NDArray[Any], spec: TensorSpec) -> Array:

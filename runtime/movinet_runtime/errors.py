@@ -1,13 +1,13 @@
 """What can go wrong for a user, each with one line that says what to do next.
 
-    MovinetError                 anything the command line reports without a traceback
-    ├── UsageError               options that do not fit together, an unknown name
-    ├── MissingPackageError      a part that is not installed; names the pip line
-    ├── ModelFileError           a .tflite that cannot be read or is no stream model
-    ├── StateError               a state that does not fit the model
-    ├── SourceError              a video, GIF or folder that gives no frames
-    ├── LabelsError              labels that do not fit the logits
-    └── WeightsError             weights that do not fit the network (movinet-convert)
+MovinetError                 anything the command line reports without a traceback
+├── UsageError               options that do not fit together, an unknown name
+├── MissingPackageError      a part that is not installed; names the pip line
+├── ModelFileError           a .tflite that cannot be read or is no stream model
+├── StateError               a state that does not fit the model
+├── SourceError              a video, GIF or folder that gives no frames
+├── LabelsError              labels that do not fit the logits
+└── WeightsError             weights that do not fit the network (movinet-convert)
 """
 
 from collections.abc import Sequence

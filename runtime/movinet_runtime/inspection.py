@@ -34,6 +34,7 @@ class Inspection:
 
     @property
     def state_bytes(self) -> int:
+        """Memory of all states together."""
         return sum(int(np.prod(s.shape)) * s.dtype.itemsize for s in self.states)
 
     def as_json(self) -> dict[str, Any]:
@@ -102,7 +103,11 @@ def _outside(nodes: list[dict[str, Any]], delegates: list[dict[str, Any]]) -> li
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    described = {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype.name}
+    described: dict[str, Any] = {
+        "name": spec.name,
+        "shape": list(spec.shape),
+        "dtype": spec.dtype.name,
+    }
     if spec.scale:
         described |= {"scale": spec.scale, "zero_point": spec.zero_point}
     return described

@@ -30,9 +30,11 @@ class LazyGroup(TyperGroup):
     """Loads a sub-command's module when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
+        """Name what is installed and what could be."""
         return [*COMMANDS, *sorted(_offered().keys() - COMMANDS.keys())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Load a sub-command, or stand in for it in the list."""
         points = _offered()
         if cmd_name not in points and cmd_name not in COMMANDS:
             return None
