@@ -18,7 +18,7 @@ $(VENV)/.installed: $(PROJECTS)
 	touch $@
 
 demo: setup
-	$(BIN)/python tests/demo.py
+	$(BIN)/python examples/demo.py
 
 test: setup
 	$(BIN)/python -m pytest

@@ -13,6 +13,9 @@ from movinet_convert.parameters import random_weights
 from movinet_convert.weights import LoadedWeights
 from movinet_models.family import ModelSpec, lookup
 from movinet_runtime.frames import Frame
+from movinet_runtime.quiet import hide_native_messages_at_exit
+
+hide_native_messages_at_exit()
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +34,7 @@ def write_stream_model(
     weights = random_weights(spec, classes)
     loaded = LoadedWeights(weights, "random:0", "0" * 64)
     graph = stream_graph.build(spec, weights)
-    states = [name for name in graph.inputs if name in graph.outputs]
-    about = metadata.describe(spec, "float32", loaded, labels, states)
+    about = metadata.describe(spec, "float32", loaded, labels, graph)
     content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, list(graph.outputs)))
     path.write_bytes(metadata.with_labels(content, labels))
     return path

@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 
 from movinet_runtime import Frame, Prediction, StreamClassifier, read_labels
-from movinet_runtime.engine import InterpreterEngine, TensorSpec, pair
-from movinet_runtime.errors import LabelsError, ModelFileError, SourceError, StateError
+from movinet_runtime.engines import compiled_runs_here
+from movinet_runtime.engines.interpreter import InterpreterEngine
+from movinet_runtime.errors import (
+    LabelsError,
+    ModelFileError,
+    SourceError,
+    StateError,
+    UsageError,
+)
 from movinet_runtime.model_file import ModelFile
+from movinet_runtime.tensors import TensorSpec, pair
 
 
 def logits(classifier: StreamClassifier, frames: list[Frame]) -> np.ndarray:
@@ -189,6 +197,51 @@ def test_states_are_paired_by_name() -> None:
             {"logits": result, "state_a": state},
             "m",
         )
+
+
+PI4 = "processor : 0\nFeatures : fp asimd evtstrm crc32 cpuid\n"
+PI5 = "processor : 0\nFeatures : fp asimd evtstrm aes crc32 atomics fphp asimdhp asimddp\n"
+
+
+@pytest.mark.parametrize(
+    ("machine", "cpu", "able"),
+    [
+        ("x86_64", "", True),
+        ("aarch64", PI4, False),
+        ("aarch64", PI5, True),
+        ("aarch64", PI5 + PI4, False),
+        ("aarch64", "", False),
+        ("armv7l", "Features : half thumb neon\n", False),
+    ],
+)
+def test_the_compiled_engine_only_where_it_survives(machine: str, cpu: str, able: bool) -> None:
+    assert compiled_runs_here(machine, cpu) is able
+
+
+def test_engines_agree_and_states_move_between_them(
+    stream_model: Path, noise_frames: list[Frame]
+) -> None:
+    compiled = StreamClassifier(stream_model, engine="compiled")
+    interpreter = StreamClassifier(stream_model, engine="interpreter")
+    assert compiled.metadata["in_place"] is True
+    np.testing.assert_array_equal(logits(compiled, noise_frames), logits(interpreter, noise_frames))
+    for name, value in compiled.state.items():
+        np.testing.assert_array_equal(value, interpreter.state[name], err_msg=name)
+    for one, other in ((compiled, interpreter), (interpreter, compiled)):
+        one.step(noise_frames[0].image)
+        other.restore(one.state)
+        np.testing.assert_array_equal(logits(one, noise_frames), logits(other, noise_frames))
+    with pytest.raises(UsageError, match="no engine 'gpu'"):
+        StreamClassifier(stream_model, engine="gpu")
+
+
+def test_files_that_do_not_promise_in_place_swap_buffers(
+    shared: Path, noise_frames: list[Frame]
+) -> None:
+    path = shared / "peers" / "movinet_a0_stream_float32.tflite"
+    compiled = StreamClassifier(path, engine="compiled")
+    interpreter = StreamClassifier(path, engine="interpreter")
+    np.testing.assert_array_equal(logits(compiled, noise_frames), logits(interpreter, noise_frames))
 
 
 def test_memory_does_not_move(stream_model: Path) -> None:

@@ -84,7 +84,7 @@ def test_the_network_has_exactly_the_canonical_tensors() -> None:
 
 def test_the_network_trains() -> None:
     network = MoViNet("a0-stream", 3, 32)
-    network.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+    network.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
     video = np.random.default_rng(0).random((2, 4, 32, 32, 3), np.float32)
     before = network.bottlenecks[0].expansion.norm.moving_mean.numpy().copy()
     losses = network.fit(video, np.array([0, 2]), epochs=2, verbose=0).history["loss"]

@@ -11,7 +11,7 @@ from movinet_convert.network import load_into_network
 from movinet_convert.weights import load_weights
 from movinet_models.family import MODEL_IDS, lookup
 from movinet_runtime import StreamClassifier
-from movinet_runtime.engine import load_interpreter
+from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.model_file import ModelFile
 from tests.reference import (
     SEEDED,

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from movinet_runtime import StreamClassifier, open_frames
-from movinet_runtime.engine import load_interpreter
+from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.errors import UsageError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import resized

@@ -68,7 +68,9 @@ def export(
     names = None if labels is None else read_labels(labels)
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task("starting", total=None)
 
         def report(step: str) -> None:

@@ -13,7 +13,7 @@ from movinet_convert.weights import LoadedWeights, load_weights
 from movinet_models.family import ModelSpec
 from movinet_models.labels import kinetics600
 from movinet_runtime.classifier import StreamClassifier, checked_labels
-from movinet_runtime.engine import load_interpreter
+from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.files import written_whole
 from movinet_runtime.frames import open_frames
 from movinet_runtime.inspection import Inspection, inspect
@@ -80,8 +80,7 @@ def export(
         graph = stream_graph.build(spec, loaded.weights)
     else:
         graph = clip_graph.build(spec, loaded.weights, frames)
-    states = [name for name in graph.inputs if name in graph.outputs]
-    about = metadata.describe(spec, "float32", loaded, labels, states)
+    about = metadata.describe(spec, "float32", loaded, labels, graph)
     named = metadata.buffers(about, list(graph.outputs))
     content = flatbuffer.serialize(graph, f"MoViNet {spec.id}", named)
     content = metadata.with_labels(content, labels)

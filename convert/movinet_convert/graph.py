@@ -192,6 +192,25 @@ class Graph:
             tuple(shape),
         )
 
+    def updates_in_place(self) -> bool:
+        """Whether each output of an input's name may share that input's memory.
+
+        No operator may read the input after the one that writes the output, and that
+        one only if it works element by element on tensors of one shape.
+        """
+        return all(
+            self._may_share(tensor, self.outputs[name])
+            for name, tensor in self.inputs.items()
+            if name in self.outputs
+        )
+
+    def _may_share(self, source: str, target: str) -> bool:
+        readers = [i for i, op in enumerate(self.ops) if source in op.inputs]
+        (writer,) = (i for i, op in enumerate(self.ops) if target in op.outputs)
+        elementwise = self.ops[writer].kind in ("ADD", "SUB", "MUL")
+        same_shape = self.shape(source) == self.shape(target)
+        return same_shape and max(readers) < writer + elementwise
+
     def _op(
         self, kind: str, name: str, inputs: tuple[str, ...], shape: Shape, **options: Any
     ) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import flatbuffers
 
+from movinet_convert.graph import Graph
 from movinet_convert.weights import LoadedWeights
 from movinet_models.family import ModelSpec
 from movinet_models.registry import LICENCE
@@ -30,7 +31,7 @@ def describe(
     variant: str,
     loaded: LoadedWeights,
     labels: list[str] | None,
-    states: list[str],
+    graph: Graph,
 ) -> dict[str, Any]:
     """Return the description that goes into the file."""
     arch = spec.architecture
@@ -46,7 +47,8 @@ def describe(
         "clip_frames": arch.frames,
         "horizon": arch.frames if spec.streams else 0,
         "input_range": [0.0, 1.0],
-        "states": {name: name for name in states},
+        "states": {name: name for name in graph.inputs if name in graph.outputs},
+        "in_place": graph.updates_in_place(),
         "weights": {
             "source": _public(loaded.source),
             "sha256": loaded.sha256,

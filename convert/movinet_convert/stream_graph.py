@@ -37,6 +37,10 @@ def build(spec: ModelSpec, weights: Weights) -> Graph:
     graph, side = builder.graph, spec.resolution
     image = graph.input("image", (1, 1, side, side, 3))
     count = graph.input(FRAME_COUNT, (1, 1, 1, 1))
+    # Before the count is written, so that it can be updated in place.
+    positions = {}
+    if spec.positional_encoding:
+        positions = {layer.name: _position(builder, layer, count) for layer in spec.layers()}
     one = graph.constant("one", np.ones((1, 1, 1, 1), np.float32))
     next_count = graph.binary("ADD", FRAME_COUNT, count, one)
     graph.output(FRAME_COUNT, next_count)
@@ -45,14 +49,14 @@ def build(spec: ModelSpec, weights: Weights) -> Graph:
     x = graph.reshape("frame", image, (1, side, side, 3))
     x = builder.hard_swish("stem", builder.conv("stem", x, stride=2))
     for layer in spec.layers():
-        x = _bottleneck(builder, layer, x, count, share)
+        x = _bottleneck(builder, layer, x, share, positions.get(layer.name))
     x = builder.hard_swish("project", builder.conv("project", x))
     pooled = graph.mean("head/pool/frame", x)
     builder.classify(_running_mean(graph, "head", pooled, share))
     return graph
 
 
-def _bottleneck(builder: Builder, layer: Layer, x: str, count: str, share: str) -> str:
+def _bottleneck(builder: Builder, layer: Layer, x: str, share: str, position: str | None) -> str:
     name = layer.name
     y = builder.hard_swish(f"{name}/expansion", builder.conv(f"{name}/expansion", x))
     feature = builder.convs[f"{name}/feature"]
@@ -60,7 +64,7 @@ def _bottleneck(builder: Builder, layer: Layer, x: str, count: str, share: str) 
     y = builder.hard_swish(f"{name}/feature", y)
     if layer.kernel[0] > 1:
         y = builder.hard_swish(f"{name}/temporal", _temporal(builder, layer, y))
-    gate = _gate(builder, layer, y, count, share)
+    gate = _gate(builder, layer, y, share, position)
     gated = builder.graph.binary("MUL", f"{name}/gated", y, gate)
     return builder.residual(layer, x, gated, gate_slope=HARD_SIGMOID_SLOPE)
 
@@ -86,7 +90,7 @@ def _temporal(builder: Builder, layer: Layer, x: str) -> str:
     return graph.reshape(f"{name}/frame", y, (1, h, w, c))
 
 
-def _gate(builder: Builder, layer: Layer, x: str, count: str, share: str) -> str:
+def _gate(builder: Builder, layer: Layer, x: str, share: str, position: str | None) -> str:
     """Squeeze-excitation over the mean of all frames so far and of this one ("2plus3d").
 
     Returns relu6(z + 3); the slope is the projection's.
@@ -95,8 +99,8 @@ def _gate(builder: Builder, layer: Layer, x: str, count: str, share: str) -> str
     pooled = graph.mean(f"{name}/pool/frame", x)
     mean = _running_mean(graph, name, pooled, share)
     z = graph.concat(f"{name}/pool", [mean, pooled], axis=3)
-    if builder.spec.positional_encoding:
-        z = graph.binary("ADD", f"{name}/positioned", z, _position(builder, layer, count))
+    if position is not None:
+        z = graph.binary("ADD", f"{name}/positioned", z, position)
     z = builder.hard_swish(f"{name}/se_reduce", builder.conv(f"{name}/se_reduce", z))
     expand = builder.convs[f"{name}/se_expand"].shifted(3)
     return builder.conv(f"{name}/se_expand", z, fused="relu6", conv=expand)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_runtime.engine import Array, Engine, InterpreterEngine, State, default_threads
+from movinet_runtime.engines import open_engine
 from movinet_runtime.errors import LabelsError, SourceError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import Fit, resized
+from movinet_runtime.tensors import Array, State
 
 DEFAULT_FPS = 5.0  # of A0-A2, for files that do not say
 
@@ -49,9 +50,12 @@ class StreamClassifier:
         model: path of a stream ``.tflite``.
         threads: of the engine; default: all cores up to four.
         labels: in the order of the logits; default: those in the file.
+        engine: ``auto``, ``compiled`` or ``interpreter``
+            (:func:`movinet_runtime.engines.open_engine`).
 
     Raises:
         ModelFileError: missing, damaged, or no stream model.
+        UsageError: no such engine here.
         LabelsError: not as many labels as logits.
     """
 
@@ -60,10 +64,11 @@ class StreamClassifier:
         model: Path | str,
         threads: int | None = None,
         labels: Sequence[str] | None = None,
+        engine: str = "auto",
     ) -> None:
         file = ModelFile.read(model)
         self.metadata: Mapping[str, Any] = file.metadata
-        self._engine: Engine = InterpreterEngine(file, threads or default_threads())
+        self._engine = open_engine(file, threads, engine)
         self.labels = checked_labels(
             labels or file.metadata.get("labels"), self._engine.logits.shape[-1], str(model)
         )

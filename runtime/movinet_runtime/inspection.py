@@ -8,15 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from movinet_runtime.engine import (
-    TensorSpec,
-    load_interpreter,
-    only_signature,
-    pair,
-    tensor_specs,
-)
+from movinet_runtime.engines.interpreter import load_interpreter, signature_specs
 from movinet_runtime.errors import ModelFileError
 from movinet_runtime.model_file import ModelFile
+from movinet_runtime.tensors import TensorSpec, pair
 
 
 @dataclass(frozen=True)
@@ -59,9 +54,7 @@ def inspect(model: ModelFile) -> Inspection:
         ModelFileError: damaged.
     """
     interpreter = load_interpreter(model, threads=1)
-    signature = only_signature(interpreter, model)
-    inputs = tensor_specs(interpreter.get_input_details(), signature["inputs"])
-    outputs = tensor_specs(interpreter.get_output_details(), signature["outputs"])
+    inputs, outputs = signature_specs(interpreter, model)
     states: dict[str, TensorSpec] = {}
     with contextlib.suppress(ModelFileError):
         _, _, states = pair(inputs, outputs, str(model.path))

@@ -1,5 +1,6 @@
 """Keep native libraries from writing to the terminal what users cannot act on."""
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator
@@ -26,3 +27,14 @@ def native_messages_hidden() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def hide_native_messages_at_exit() -> None:
+    """Hide what C++ destructors say when the process ends; for programs, not libraries."""
+    atexit.register(_close_stderr)
+
+
+def _close_stderr() -> None:
+    sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)

@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from movinet_runtime.engine import TensorSpec
 from movinet_runtime.inspection import Inspection
 from movinet_runtime.inspection import inspect as inspect_model
 from movinet_runtime.model_file import ModelFile
+from movinet_runtime.tensors import TensorSpec
 
 
 def inspect(

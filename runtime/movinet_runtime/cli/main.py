@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from movinet_runtime.errors import MissingPackageError, MovinetError
+from movinet_runtime.quiet import hide_native_messages_at_exit
 
 GROUP = "movinet.commands"
 DEBUG = "--debug"  # taken anywhere on the line
@@ -106,6 +107,7 @@ def movinet(
 def main() -> None:
     """Run the command line; errors of the input are one line and exit code 2."""
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
+    hide_native_messages_at_exit()
     try:
         app(arguments)
     except MovinetError as error:

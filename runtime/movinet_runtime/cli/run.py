@@ -37,6 +37,9 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads; default: the cores, at most 4.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="auto, compiled or interpreter; auto takes the fastest.")
+    ] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a frame, the answer last.")
     ] = False,
@@ -52,7 +55,8 @@ def run(
     """
     if fit not in ("crop", "stretch", "pad"):
         raise UsageError(f"--fit is crop, stretch or pad, not '{fit}'")
-    classifier = StreamClassifier(model, threads, None if labels is None else read_labels(labels))
+    names = None if labels is None else read_labels(labels)
+    classifier = StreamClassifier(model, threads, names, engine)
     rate = classifier.fps if fps is None else fps
     frames = open_frames(source, image_fps=rate)
     predictions = _predictions(classifier, frames, rate, fit)  # type: ignore[arg-type]

@@ -1,0 +1,126 @@
+"""LiteRT's compiled model: states stay in buffers that are inputs and outputs by turns.
+
+in place    one set of buffers is input and output at once: nothing is copied, and
+            the delegate's addresses never change. Needs a file whose graph reads
+            each state before it writes it, and says so (``in_place``).
+swapping    two sets change places after each frame, for all other files.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet_runtime.engines.interpreter import load_interpreter, signature_specs
+from movinet_runtime.errors import UsageError
+from movinet_runtime.model_file import ModelFile
+from movinet_runtime.quiet import native_messages_hidden
+from movinet_runtime.tensors import Array, State, check_state, dequantized, fill, pair
+
+
+# One for the process: made and destroyed with a dozen lines of messages each.
+_ENVIRONMENT: list[Any] = []
+
+
+class CompiledEngineError(UsageError):
+    """The installed LiteRT has no compiled model, or cannot make one of this file."""
+
+
+class CompiledEngine:
+    """The compiled model on the CPU.
+
+    Args:
+        model: a stream model.
+        threads: threads of the delegate.
+
+    Raises:
+        ModelFileError: damaged, or not a stream model.
+        CompiledEngineError: not to be had from the installed LiteRT.
+    """
+
+    def __init__(self, model: ModelFile, threads: int = 1) -> None:
+        # The compiled model does not verify a file before it reads it; the interpreter does.
+        interpreter = load_interpreter(model, threads, allocate=False)
+        inputs, outputs = signature_specs(interpreter, model)
+        self.image, self.logits, self.states = pair(inputs, outputs, str(model.path))
+        del interpreter
+        with native_messages_hidden():
+            self._prepare(model, threads)
+            self.write_state({name: spec.zeros() for name, spec in self.states.items()})
+
+    def _prepare(self, model: ModelFile, threads: int) -> None:
+        self._model = _compile(model, threads)
+        (signature,) = self._model.get_signature_list().values()
+        names_in, names_out = signature["inputs"], signature["outputs"]
+
+        def inputs() -> dict[str, Any]:
+            return dict(zip(names_in, self._model.create_input_buffers(0), strict=True))
+
+        first = inputs()
+        second = first if model.metadata.get("in_place") else inputs()
+        second[self.image.name] = self._image = first[self.image.name]
+        results = dict(zip(names_out, self._model.create_output_buffers(0), strict=True))
+        self._logits = results[self.logits.name]
+        self._staged = np.empty(self.image.shape, self.image.dtype)
+        # For each turn: the states' buffers, and the lists in the signature's order.
+        self._turns = [
+            (
+                now,
+                [now[name] for name in names_in],
+                [then.get(name, self._logits) for name in names_out],
+            )
+            for now, then in ((first, second), (second, first))
+        ]
+        self._turn = 0
+
+    def step(self, image: NDArray[Any]) -> Array:
+        """See :meth:`Engine.step`."""
+        fill(self._staged, image, self.image)
+        self._image.write(self._staged)
+        _, inputs, outputs = self._turns[self._turn]
+        self._model.run_by_index(0, inputs, outputs)
+        self._turn ^= 1
+        logits = self._logits.read(self.logits.shape[-1], self.logits.dtype)
+        return dequantized(logits, self.logits)
+
+    def read_state(self) -> State:
+        """See :meth:`Engine.read_state`."""
+        buffers, _, _ = self._turns[self._turn]
+        return {
+            name: buffers[name].read(int(np.prod(spec.shape)), spec.dtype).reshape(spec.shape)
+            for name, spec in self.states.items()
+        }
+
+    def write_state(self, state: State) -> None:
+        """See :meth:`Engine.write_state`.
+
+        Raises:
+            StateError: another model's; the present state is kept.
+        """
+        check_state(state, self.states)
+        buffers, _, _ = self._turns[self._turn]
+        for name, array in state.items():
+            buffers[name].write(array)
+
+
+def _compile(model: ModelFile, threads: int) -> Any:
+    try:
+        from ai_edge_litert.compiled_model import CompiledModel
+        from ai_edge_litert.environment import Environment
+        from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+        from ai_edge_litert.options import CpuOptions, Options
+
+        options = Options(
+            hardware_accelerators=HardwareAccelerator.CPU,
+            cpu_options=CpuOptions(num_threads=threads),
+        )
+        if not _ENVIRONMENT:
+            _ENVIRONMENT.append(Environment.create())
+        (environment,) = _ENVIRONMENT
+        return CompiledModel.from_file(
+            os.fspath(model.path), environment=environment, options=options
+        )
+    except (ImportError, TypeError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CompiledEngineError(f"no compiled engine for {model.path}: {reason}") from error
