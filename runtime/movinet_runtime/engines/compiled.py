@@ -18,7 +18,6 @@ from movinet_runtime.model_file import ModelFile
 from movinet_runtime.quiet import native_messages_hidden
 from movinet_runtime.tensors import Array, State, check_state, dequantized, fill, pair
 
-
 # One for the process: made and destroyed with a dozen lines of messages each.
 _ENVIRONMENT: list[Any] = []
 
