@@ -11,7 +11,8 @@ with native_messages_hidden():
     import keras
     import tensorflow as tf
     from keras import ops
+    from tensorflow.core.protobuf import trackable_object_graph_pb2 as graph_pb
 
     tf.config.list_physical_devices()  # looks for graphics cards, and says so
 
-__all__ = ["keras", "ops", "tf"]
+__all__ = ["graph_pb", "keras", "ops", "tf"]

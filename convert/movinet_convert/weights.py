@@ -181,9 +181,8 @@ def _read_checkpoint(prefix: Path, by_name: bool) -> tuple[dict[str, Array], lis
     Hub files keep variables in a flat list, so only their names tell them apart; in
     Model Garden checkpoints names repeat, and only paths do.
     """
-    from tensorflow.core.protobuf import trackable_object_graph_pb2 as graph_pb
 
-    from movinet_convert.backend import tf
+    from movinet_convert.backend import graph_pb, tf
 
     try:
         reader = tf.train.load_checkpoint(str(prefix))
