@@ -86,7 +86,7 @@ def test_export_inspect_run(tmp_path: Path) -> None:
     arguments = ("-w", "random:1", "--resolution", 64, "--labels", labels, "-o", path)
     done = movinet("export", "a0-stream", *arguments, "--json")
     assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
+    (summary,) = json.loads(done.stdout)
     assert summary["parity"]["error"] < 1e-4
     assert summary["delegate_partitions"] == 1
     inspected = movinet("inspect", path, "--json")
@@ -138,6 +138,9 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path: Path, stream_model: P
             "2 labels for 600 logits",
         ),
         (("export", "a0-stream", *random, "-o", tmp_path / "no" / "out.tflite"), "cannot write"),
+        (("export", "a0-stream", *random, "-o", out, "-q", "int4"), "no variant 'int4'"),
+        (("export", "a0-stream", *random, "-o", out, "-q", "all"), "name a folder"),
+        (("verify", cut, "--against", cut, "--clips", tmp_path / "a.png"), "cannot be"),
     ):
         done = movinet(*arguments)
         assert done.returncode == 2, arguments

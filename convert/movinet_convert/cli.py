@@ -14,12 +14,20 @@ from movinet_runtime.classifier import read_labels
 from movinet_runtime.cli.inspect import summary
 from movinet_runtime.errors import UsageError
 
-MAX_PARITY_ERROR = 1e-4
+MAX_PARITY_ERROR = 1e-4  # of float32
+ALL = "all"
 
 
 def export(
     model: Annotated[str, typer.Argument(help="a0-stream ... a5-stream, t0-stream, a0-base ...")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The .tflite file to write.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The .tflite file to write, or a folder for files named after their variants.",
+        ),
+    ],
     weights: Annotated[
         str | None,
         typer.Option(
@@ -28,6 +36,14 @@ def export(
             help="A Model Garden checkpoint (prefix, folder, .tar.gz), a hub SavedModel "
             "(folder, .tar.gz, handle or URL), a .keras file, or random[:SEED]. "
             "Default: the published Kinetics-600 weights, downloaded.",
+        ),
+    ] = None,
+    quantize: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--quantize",
+            "-q",
+            help="float32 (default), float16, dynamic, or all; repeat it for several.",
         ),
     ] = None,
     labels: Annotated[
@@ -40,25 +56,38 @@ def export(
     frames: Annotated[int | None, typer.Option(min=1, help="Clip length of a base model.")] = None,
     clip: Annotated[
         Path | None,
-        typer.Option(help="Video, GIF or folder for the comparison with the Keras network."),
+        typer.Option(help="Video, GIF or folder for the measurements; default: moving noise."),
     ] = None,
+    calibrate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Videos, GIFs, folders or globs of unlabeled clips like those that the model "
+            "will see; quantized variants round their weights for them. Repeat it."
+        ),
+    ] = None,
+    half_arithmetic: Annotated[
+        bool,
+        typer.Option(help="float16: let cores with half-precision arithmetic compute in it."),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> None:
-    """Make a TFLite file from weights, and prove that it computes the same.
+    """Make TFLite files from weights, and prove that they compute the same.
 
     Stream models take one frame and the states of the frames before; base models a
     clip of fixed length.
 
     movinet export a0-stream -o a0.tflite
 
-    movinet export a0-stream --weights movinet_a0_stream.tar.gz -o a0.tflite
+    movinet export a0-stream --weights movinet_a0_stream.tar.gz --quantize all -o models/
 
-    movinet export a2-stream --weights mine.keras --labels mine.txt -o mine.tflite
+    movinet export a2-stream --weights mine.keras --labels mine.txt -q dynamic -o mine.tflite
     """
     try:
         spec = lookup(model)
     except UnknownModelError as error:
         raise UsageError(str(error)) from error
+    if calibrate and not spec.streams:
+        raise UsageError("--calibrate is for stream models")
     if frames is not None and spec.streams:
         raise UsageError(f"--frames is for base models; {spec.id} takes one frame at a time")
     if weights is None:
@@ -66,6 +95,7 @@ def export(
             raise UsageError(f"nobody publishes weights for {spec.id}: give --weights")
         weights = PUBLISHED[spec.id].hub
     names = None if labels is None else read_labels(labels)
+    outputs = _outputs(spec.id, quantize or ["float32"], output)
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(
@@ -80,37 +110,79 @@ def export(
 
         from movinet_convert.export import export as export_model  # NumPy and the schema
 
-        done = export_model(spec, weights, output, names, resolution, frames, clip, report)
+        done = export_model(
+            spec,
+            weights,
+            outputs,
+            names,
+            resolution,
+            frames,
+            clip,
+            calibrate or (),
+            half_arithmetic,
+            report,
+        )
     if as_json:
-        print(json.dumps(_as_json(done), indent=2))
+        print(json.dumps([_as_json(one) for one in done], indent=2))
     else:
         _print(done)
-    if done.parity.error > MAX_PARITY_ERROR:
-        console.print(
-            f"warning: the file is {done.parity.error:.1e} of the logits' range away from the "
-            "Keras network; please report this model",
-            style="bold red",
-        )
+    for one in done:
+        if one.variant == "float32" and one.parity.error > MAX_PARITY_ERROR:
+            console.print(
+                f"warning: {one.path} is {one.parity.error:.1e} of the logits' range away from "
+                "the Keras network; please report this model",
+                style="bold red",
+            )
 
 
-def _print(done: Any) -> None:
+def _outputs(model_id: str, quantize: list[str], output: Path) -> dict[str, Path]:
+    """Name a file for each variant: a0-stream-dynamic.tflite in a folder, or the one given."""
+    from movinet_convert.quantize import VARIANTS
+
+    unknown = [name for name in quantize if name not in (*VARIANTS, ALL)]
+    if unknown:
+        known = ", ".join((*VARIANTS, ALL))
+        raise UsageError(f"no variant '{unknown[0]}'; --quantize takes {known}")
+    wanted = list(VARIANTS) if ALL in quantize else list(dict.fromkeys(quantize))
+    if output.suffix == ".tflite" and not output.is_dir():
+        if len(wanted) > 1:
+            raise UsageError(f"{len(wanted)} variants cannot all be {output}: name a folder")
+        return {wanted[0]: output}
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {output}: {error.strerror}") from error
+    return {variant: output / f"{model_id}-{variant}.tflite" for variant in wanted}
+
+
+def _print(done: list[Any]) -> None:
     console = Console()
-    table = summary(done.inspection, title=str(done.path))
-    table.add_row(
-        "against Keras",
-        f"{done.parity.error:.1e} of the logits' range over {done.parity.frames} frames "
-        f"({done.parity.clip})",
-    )
-    console.print(table)
-    for note in done.notes:
+    for one in done:
+        table = summary(one.inspection, title=str(one.path))
+        table.add_row(
+            "against Keras",
+            f"{one.parity.error:.1e} of the logits' range over {one.parity.frames} frames "
+            f"({one.parity.clip})",
+        )
+        if one.fidelity is not None:
+            short, long = one.fidelity.short, one.fidelity.long
+            table.add_row(
+                "against float32",
+                f"{short.sqnr_db:.1f} dB, {short.agreement:.0%} agree; long stream of "
+                f"{long.frames} frames {long.sqnr_db:.1f} dB, {long.agreement:.0%}",
+            )
+        console.print(table)
+    for note in done[0].notes:
         console.print(f"note: {note}", style="yellow")
 
 
-def _as_json(done: Any) -> dict[str, Any]:
-    parity = {
-        "error": done.parity.error,
-        "frames": done.parity.frames,
-        "clip": done.parity.clip,
-    }
-    found: dict[str, Any] = done.inspection.as_json()
-    return {"path": str(done.path), "parity": parity, "notes": done.notes} | found
+def _as_json(one: Any) -> dict[str, Any]:
+    parity = {"error": one.parity.error, "frames": one.parity.frames, "clip": one.parity.clip}
+    found: dict[str, Any] = one.inspection.as_json()
+    return {
+        "path": str(one.path),
+        "variant": one.variant,
+        "parity": parity,
+        "fidelity": None if one.fidelity is None else one.fidelity.as_json(),
+        "notes": one.notes,
+    } | found

@@ -1,14 +1,20 @@
-"""From weights to a file that is proven equal to the Keras network."""
+"""From weights to files that are proven: float32 equal to Keras, variants true to float32."""
 
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from movinet_benchmarks.fidelity import Fidelity, Streams, compare, record
 from movinet_convert import clip_graph, flatbuffer, metadata, stream_graph
 from movinet_convert.parameters import Array
+from movinet_convert.quantize import REDUCED_PRECISION, VARIANTS
+from movinet_convert.quantize.calibration import Clips, read_clips, second_moments
 from movinet_convert.weights import LoadedWeights, load_weights
 from movinet_models.family import ModelSpec
 from movinet_models.labels import kinetics600
@@ -18,10 +24,11 @@ from movinet_runtime.files import written_whole
 from movinet_runtime.frames import open_frames
 from movinet_runtime.inspection import Inspection, inspect
 from movinet_runtime.model_file import ModelFile
-from movinet_runtime.preprocess import prepare
+from movinet_runtime.preprocess import SCALE, resized
 
 KINETICS_CLASSES = 600
 PARITY_FRAMES = 16
+FIDELITY_FRAMES = 100
 Report = Callable[[str], None]
 
 
@@ -36,36 +43,47 @@ class Parity:
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file and what is known about it."""
+    """A written file and what is known about it; fidelity is against the float32 graph."""
 
     path: Path
+    variant: str
     inspection: Inspection
     parity: Parity
+    fidelity: Fidelity | None
     notes: list[str]
 
 
 def export(
     spec: ModelSpec,
     source: str,
-    path: Path,
+    outputs: Mapping[str, Path],
     labels: Sequence[str] | None = None,
     resolution: int | None = None,
     frames: int | None = None,
     clip: Path | None = None,
+    calibrate: Sequence[str] = (),
+    half_arithmetic: bool = True,
     report: Report = lambda step: None,
-) -> Exported:
-    """Export a model to float32 TFLite and check it on a clip.
+) -> list[Exported]:
+    """Export variants of a model and measure each on a clip.
 
     Args:
         spec: the model; base models become clip models.
         source: the weights (:func:`movinet_convert.weights.load_weights`).
-        path: where the file goes, replaced only by a whole one.
+        outputs: where each variant goes; a file is replaced only by a whole one, and
+            none before all are made.
         labels: in the order of the logits; default: the source's, or Kinetics-600 for
             600 classes of weights that were not made at random.
         resolution: side of the input; default: the weights', or the family's.
         frames: clip length of a base model; default: that of its training.
-        clip: a source of frames for the check; default: moving noise.
+        clip: a source of frames for the measurements; default: moving noise.
+        calibrate: clips to calibrate quantized variants on
+            (:func:`movinet_convert.quantize.calibration.read_clips`).
+        half_arithmetic: let cores with half-precision arithmetic use it (float16).
         report: called with the name of each step before it starts.
+
+    Returns:
+        One result for each output, in their order.
 
     Raises:
         WeightsError, LabelsError, SourceError: see their functions. Nothing is written.
@@ -80,19 +98,70 @@ def export(
         graph = stream_graph.build(spec, loaded.weights)
     else:
         graph = clip_graph.build(spec, loaded.weights, frames)
-    about = metadata.describe(spec, "float32", loaded, labels, graph)
-    named = metadata.buffers(about, list(graph.outputs))
-    content = flatbuffer.serialize(graph, f"MoViNet {spec.id}", named)
-    content = metadata.with_labels(content, labels)
-    with written_whole(path) as temporary:
-        temporary.write_bytes(content)
-        report("counting delegate partitions")
-        inspection = inspect(ModelFile.read(temporary))
-        report("comparing with the Keras network")
-        pictures, name = parity_clip(spec, clip, PARITY_FRAMES if spec.streams else frames)
-        parity = check_parity(spec, loaded, temporary, pictures, name)
-        report("writing")
-    return Exported(path, inspection, parity, notes)
+    pictures, name = parity_clip(spec, clip, PARITY_FRAMES if spec.streams else frames)
+    clips, moments = None, None
+    if calibrate and spec.streams:
+        side = (spec.resolution, spec.resolution)
+        clips = read_clips(
+            calibrate, side, spec.architecture.fps, lambda name: report(f"reading {name}")
+        )
+        notes += [f"calibrated on {len(clips.clips)} clips, {clips.frames} frames"]
+        notes += [f"calibration skipped: {reason}" for reason in clips.skipped]
+        report(f"calibrating on {clips.frames} frames")
+        moments = second_moments(graph, clips)
+    report("running the Keras network")
+    expected = keras_logits(spec, loaded, pictures)
+
+    def described(variant: str, fidelity: Fidelity | None) -> bytes:
+        transformed = VARIANTS[variant](graph, moments)
+        about = metadata.describe(spec, variant, loaded, labels, graph)
+        about["calibration"] = None if clips is None else _calibration(clips)
+        about["fidelity"] = None if fidelity is None else _summary(fidelity)
+        named = metadata.buffers(about, list(transformed.outputs))
+        if variant == "float16" and half_arithmetic:
+            named |= REDUCED_PRECISION
+        content = flatbuffer.serialize(transformed, f"MoViNet {spec.id} {variant}", named)
+        return metadata.with_labels(content, labels)
+
+    with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
+        reference = Path(folder) / "float32.tflite"
+        reference.write_bytes(described("float32", None))
+        streams = Streams([list(pictures)], FIDELITY_FRAMES)
+        truth = record(reference, streams) if spec.streams and set(outputs) - {"float32"} else None
+        made: dict[str, tuple[bytes, Exported]] = {}
+        for variant, path in outputs.items():
+            report(f"measuring {variant}")
+            draft = Path(folder) / path.name
+            draft.write_bytes(described(variant, None))
+            fidelity = None
+            if truth is not None and variant != "float32":
+                fidelity = compare(path, record(draft, streams), truth)
+            parity = Parity(relative_error(draft, pictures, expected), len(pictures), name)
+            inspection = inspect(ModelFile.read(draft))
+            result = Exported(path, variant, inspection, parity, fidelity, notes)
+            made[variant] = described(variant, fidelity), result
+    report("writing")
+    for content, result in made.values():
+        with written_whole(result.path) as temporary:
+            temporary.write_bytes(content)
+    return [result for _, result in made.values()]
+
+
+def _calibration(clips: Clips) -> dict[str, Any]:
+    """What the file says about the clips that it was calibrated on."""
+    return {"clips": len(clips.clips), "frames": clips.frames, "sha256": clips.digest}
+
+
+def _summary(fidelity: Fidelity) -> dict[str, Any]:
+    """What the file says about its fidelity."""
+    return {
+        name: {
+            "frames": measures.frames,
+            "sqnr_db": round(measures.sqnr_db, 2),
+            "agreement": round(measures.agreement, 4),
+        }
+        for name, measures in (("short", fidelity.short), ("long", fidelity.long))
+    }
 
 
 def _labels(
@@ -107,42 +176,44 @@ def _labels(
     return None, ["no labels in the file: give --labels to name the classes"]
 
 
-def parity_clip(spec: ModelSpec, clip: Path | None, frames: int) -> tuple[Array, str]:
-    """Return a clip [frames, h, w, 3] in [0, 1] and its name; the last frame repeats."""
+def parity_clip(spec: ModelSpec, clip: Path | None, frames: int) -> tuple[NDArray[np.uint8], str]:
+    """Return a clip, uint8 [frames, h, w, 3], and its name; the last frame repeats."""
     side = (spec.resolution, spec.resolution)
     if clip is None:
         return np.stack(list(moving_noise(side, frames))), "moving noise"
     source = open_frames(clip, spec.architecture.fps)
     sampled = source.sampled(spec.architecture.fps)
-    pictures = [prepare(frame.image, side) for frame in islice(sampled, frames)]
+    pictures = [resized(frame.image, side) for frame in islice(sampled, frames)]
     pictures += pictures[-1:] * (frames - len(pictures))
     return np.stack(pictures), clip.name
 
 
-def moving_noise(size: tuple[int, int], frames: int, seed: int = 0) -> Iterator[Array]:
+def moving_noise(size: tuple[int, int], frames: int, seed: int = 0) -> Iterator[NDArray[np.uint8]]:
     """Yield blocks of noise that drift: every frame differs from every other."""
     height, width = size
     shape = (height // 8 + 2, width // 8 + 2, 3)
-    noise = np.random.default_rng(seed).random(shape, np.float32)
-    texture = np.kron(noise, np.ones((8, 8, 1), np.float32))
+    noise = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    texture = noise.repeat(8, axis=0).repeat(8, axis=1)
     for t in range(frames):
-        shifted = np.roll(texture, (3 * t, 5 * t), axis=(0, 1))
-        yield shifted[:height, :width] * np.float32(0.5 + 0.5 * np.cos(t / 3) ** 2)
+        shifted = np.roll(texture, (3 * t, 5 * t), axis=(0, 1))[:height, :width]
+        yield (shifted * (0.5 + 0.5 * np.cos(t / 3) ** 2)).astype(np.uint8)
 
 
-def check_parity(
-    spec: ModelSpec, loaded: LoadedWeights, model: Path, pictures: Array, clip: str
-) -> Parity:
-    """Run a clip through the file frame by frame and through the Keras network at once."""
+def keras_logits(spec: ModelSpec, loaded: LoadedWeights, pictures: NDArray[np.uint8]) -> Array:
+    """Run a clip through the Keras network at once: logits [frames or 1, classes]."""
     from movinet_convert.network import load_into_network
 
     network = load_into_network(spec, loaded.weights, loaded.labels)
-    expected = np.asarray(network.stream(pictures[None])[0])[0]
-    if spec.streams:
+    logits: Array = np.asarray(network.stream(pictures[None] * SCALE)[0])[0]
+    return logits
+
+
+def relative_error(model: Path, pictures: NDArray[np.uint8], expected: Array) -> float:
+    """Run a clip through a file and return the largest difference over the logits' range."""
+    if expected.shape[0] == len(pictures) and len(pictures) > 1:
         classifier = StreamClassifier(model)
         found = np.stack([classifier.step(picture).logits for picture in pictures])
     else:
         interpreter = load_interpreter(ModelFile.read(model), threads=1)
-        found = interpreter.get_signature_runner()(image=pictures[None])["logits"]
-    error = float(np.abs(found - expected).max() / np.ptp(expected))
-    return Parity(error, len(pictures), clip)
+        found = interpreter.get_signature_runner()(image=pictures[None] * SCALE)["logits"]
+    return float(np.abs(found - expected).max() / np.ptp(expected))

@@ -23,7 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("movinet-runtime", "Classify a video, GIF or folder of images frame by frame."),
     "inspect": ("movinet-runtime", "Show what is inside a model file."),
     "models": ("movinet-models", "List the family and where weights come from."),
-    "export": ("movinet-convert", "Make a TFLite file from weights."),
+    "export": ("movinet-convert", "Make TFLite files from weights."),
+    "verify": ("movinet-benchmarks", "Measure how true variants are to the float32 model."),
 }
 
 

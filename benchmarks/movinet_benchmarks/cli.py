@@ -1,0 +1,137 @@
+"""``movinet verify``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from movinet_benchmarks.fidelity import LONG_FRAMES, Fidelity, Streams, compare, record
+from movinet_runtime import StreamClassifier
+from movinet_runtime.errors import MissingPackageError, UsageError
+from movinet_runtime.files import written_whole
+
+GATE_FAILED = 1
+
+
+def verify(
+    variants: Annotated[list[Path], typer.Argument(help="Exported variants (.tflite).")],
+    against: Annotated[Path, typer.Option(help="The float32 file of the same weights.")],
+    clips: Annotated[
+        list[Path],
+        typer.Option(help="Videos, GIFs or folders that calibration never saw; repeat it."),
+    ],
+    long_frames: Annotated[
+        int, typer.Option(min=2, help="Length of the long stream through all clips.")
+    ] = LONG_FRAMES,
+    min_sqnr: Annotated[
+        float | None, typer.Option(help="Fail (exit code 1) below this, dB.")
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(help="Fail below this share of equal best labels, where float is decided."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Picture of the error over frames.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Measure how true variants are to the float32 model, on short streams and a long one.
+
+    movinet verify a0-stream-*.tflite --against a0-stream-float32.tflite --clips clip.mp4
+
+    movinet verify a0-stream-int8.tflite --against a0-stream-float32.tflite --clips a.mp4
+    --clips b.mp4 --min-sqnr 20 --min-agreement 0.97
+    """
+    classifier = StreamClassifier(against)
+    console = Console(stderr=True)
+    streams = Streams.read(clips, classifier.size, classifier.fps, long_frames)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+
+        def recorded(path: Path):  # type: ignore[no-untyped-def]  # the task is progress's
+            task = progress.add_task(path.name, total=streams.frames)
+            return record(path, streams, lambda n: progress.advance(task, n))
+
+        reference = recorded(against)
+        found = [compare(path, recorded(path), reference) for path in variants]
+    if plot is not None:
+        plot_errors(found, plot)
+    if as_json:
+        print(json.dumps([fidelity.as_json() for fidelity in found], indent=2))
+    else:
+        Console().print(fidelity_table(found))
+    failures = [line for fidelity in found for line in _failures(fidelity, min_sqnr, min_agreement)]
+    for line in failures:
+        console.print(line, style="red", highlight=False, soft_wrap=True)
+    if failures:
+        raise typer.Exit(GATE_FAILED)
+
+
+def fidelity_table(found: list[Fidelity]) -> Table:
+    """Short and long streams side by side, a row a variant and stream."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("variant")
+    for column in ("stream", "frames", "SQNR dB", "worst", "drift", "agree", "decided", "KL"):
+        table.add_column(column, justify="right")
+    for fidelity in found:
+        for name, m in (("short", fidelity.short), ("long", fidelity.long)):
+            agreement = m.decided_agreement
+            table.add_row(
+                fidelity.path.stem if name == "short" else "",
+                name,
+                str(m.frames),
+                f"{m.sqnr_db:.1f}",
+                f"{m.worst_db:.1f}",
+                f"{m.drift_db:+.1f}",
+                f"{m.agreement:.1%}",
+                "-" if agreement is None else f"{agreement:.1%}",
+                f"{m.kl:.1e}",
+            )
+        for state in sorted(fidelity.states, key=lambda s: -max(s.saturated, s.stalled))[:3]:
+            table.add_row(
+                f"  {state.name}: {state.saturated:.0%} saturated, {state.stalled:.0%} still"
+            )
+    return table
+
+
+def plot_errors(found: list[Fidelity], path: Path) -> None:
+    """Draw each variant's SQNR over the frames of the long stream.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingPackageError(
+            "--plot needs matplotlib: pip install 'movinet-benchmarks[plot]'"
+        ) from error
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    for fidelity in found:
+        axes.plot(fidelity.error_db, label=fidelity.path.stem, linewidth=1)
+    axes.set_xlabel("frame of the long stream")
+    axes.set_ylabel("SQNR of the logits, dB")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best")
+    with written_whole(path) as temporary:
+        try:
+            figure.savefig(temporary, dpi=120)
+        except ValueError as error:
+            raise UsageError(f"cannot draw {path}: {error}") from error
+
+
+def _failures(fidelity: Fidelity, min_sqnr: float | None, min_agreement: float | None) -> list[str]:
+    lines = []
+    for name, m in (("short", fidelity.short), ("long", fidelity.long)):
+        what = f"{fidelity.path.name}, {name} streams"
+        if min_sqnr is not None and m.sqnr_db < min_sqnr:
+            lines.append(f"{what}: SQNR {m.sqnr_db:.1f} dB is below {min_sqnr:g}")
+        agreement = m.agreement if m.decided_agreement is None else m.decided_agreement
+        if min_agreement is not None and agreement < min_agreement:
+            lines.append(f"{what}: agreement {agreement:.1%} is below {min_agreement:.1%}")
+    return lines

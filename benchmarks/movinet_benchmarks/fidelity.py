@@ -1,0 +1,226 @@
+"""How true a variant is to the float32 model, on streams with the runtime's own state loop."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet_runtime import StreamClassifier, open_frames
+from movinet_runtime.errors import SourceError
+from movinet_runtime.preprocess import resized
+
+Logits = NDArray[np.float32]
+Frames = list[NDArray[np.uint8]]
+Progress = Callable[[int], None]
+
+LONG_FRAMES = 500
+# Below this difference between the two best logits the float model is undecided itself.
+MARGIN = 0.2
+# Frames at each end of the long stream whose errors are compared.
+DRIFT_FRAMES = 50
+
+
+@dataclass(frozen=True)
+class Measures:
+    """A variant's logits beside the reference's over some frames.
+
+    Attributes:
+        frames: how many.
+        sqnr_db: energy of the reference's logits over that of the difference.
+        worst_frame: index of the frame with the lowest ratio, and
+        worst_db: that ratio.
+        agreement: share of frames with the same best label.
+        decided: share of frames in which the reference's best logit leads by ``MARGIN``.
+        decided_agreement: agreement on those; None if there are none.
+        kl: mean Kullback-Leibler divergence of the probabilities, nats.
+        drift_db: ratio of the first ``DRIFT_FRAMES`` less that of the last; positive
+            means that it grows worse.
+    """
+
+    frames: int
+    sqnr_db: float
+    worst_frame: int
+    worst_db: float
+    agreement: float
+    decided: float
+    decided_agreement: float | None
+    kl: float
+    drift_db: float
+
+
+@dataclass(frozen=True)
+class StateHealth:
+    """A quantized state at the end of the long stream.
+
+    Attributes:
+        saturated: share of codes at either end of the range.
+        stalled: share of codes that did not change in the last frame.
+    """
+
+    name: str
+    saturated: float
+    stalled: float
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """A variant against the reference, on short streams and on one long stream."""
+
+    path: Path
+    short: Measures
+    long: Measures
+    states: list[StateHealth] = field(default_factory=list)
+    error_db: list[float] = field(default_factory=list)  # of each frame of the long stream
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Decoded clips: each a short stream, and one long stream through all of them."""
+
+    clips: list[Frames]
+    long_frames: int = LONG_FRAMES
+
+    @classmethod
+    def read(
+        cls, paths: Sequence[Path], size: tuple[int, int], fps: float, long_frames: int
+    ) -> "Streams":
+        """Decode clips at the model's size and rate.
+
+        Raises:
+            SourceError: one of them cannot be read.
+        """
+        clips = [
+            [resized(frame.image, size) for frame in open_frames(path, fps).sampled(fps)]
+            for path in paths
+        ]
+        return cls(clips, long_frames)
+
+    def long(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the clips one after the other, again from the start, without a reset.
+
+        Every other round runs backwards: the camera never stops, the scenes change.
+        """
+        return islice(self._endless(), self.long_frames)
+
+    def _endless(self) -> Iterator[NDArray[np.uint8]]:
+        while True:
+            for clip in self.clips:
+                yield from clip
+            for clip in self.clips:
+                yield from reversed(clip)
+
+    @property
+    def frames(self) -> int:
+        """Frames of all streams together."""
+        return sum(len(clip) for clip in self.clips) + self.long_frames
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Logits of one model over all streams."""
+
+    short: list[Logits]
+    long: Logits
+    states: list[StateHealth]
+
+
+def record(model: Path, streams: Streams, progress: Progress = lambda n: None) -> Recording:
+    """Run a model over streams.
+
+    Raises:
+        ModelFileError: not a stream model.
+    """
+    classifier = StreamClassifier(model)
+
+    def logits(frames: Iterator[NDArray[np.uint8]]) -> Logits:
+        classifier.reset()
+        found = []
+        for frame in frames:
+            found.append(classifier.step(frame).logits)
+            progress(1)
+        return np.stack(found)
+
+    short = [logits(iter(clip)) for clip in streams.clips]
+    *before, last = streams.long()
+    long = logits(iter(before))
+    state = classifier.state
+    long = np.concatenate([long, classifier.step(last).logits[None]])
+    progress(1)
+    states = [
+        _health(name, state[name], after)
+        for name, after in classifier.state.items()
+        if after.dtype == np.int8
+    ]
+    return Recording(short, long, states)
+
+
+def compare(path: Path, found: Recording, reference: Recording) -> Fidelity:
+    """Measure a recording against the reference's."""
+    if found.long.shape != reference.long.shape:
+        raise SourceError(
+            f"{path} has {found.long.shape[1]} classes, the reference {reference.long.shape[1]}"
+        )
+    return Fidelity(
+        path,
+        measure(np.concatenate(found.short), np.concatenate(reference.short)),
+        measure(found.long, reference.long),
+        found.states,
+        [round(float(x), 2) for x in frame_sqnr(found.long, reference.long)],
+    )
+
+
+def measure(found: Logits, reference: Logits) -> Measures:
+    """Compare logits [frames, classes] with the reference's."""
+    each = frame_sqnr(found, reference)
+    best = reference.argmax(axis=1)
+    agree = found.argmax(axis=1) == best
+    two = np.partition(reference, -2, axis=1)[:, -2:]
+    decided = two[:, 1] - two[:, 0] > MARGIN
+    p, q = _log_softmax(reference), _log_softmax(found)
+    ends = min(DRIFT_FRAMES, len(found) // 2) or 1
+    return Measures(
+        frames=len(found),
+        sqnr_db=sqnr(found, reference),
+        worst_frame=int(each.argmin()),
+        worst_db=float(each.min()),
+        agreement=float(agree.mean()),
+        decided=float(decided.mean()),
+        decided_agreement=float(agree[decided].mean()) if decided.any() else None,
+        kl=float((np.exp(p) * (p - q)).sum(axis=1).mean()),
+        drift_db=sqnr(found[:ends], reference[:ends]) - sqnr(found[-ends:], reference[-ends:]),
+    )
+
+
+# Equal logits would be infinitely true; JSON has no word for it.
+MAX_DB = 200.0
+
+
+def sqnr(found: Logits, reference: Logits) -> float:
+    """Signal to quantization noise, dB, over all values together."""
+    signal = np.square(reference, dtype=np.float64).sum()
+    noise = np.square(found.astype(np.float64) - reference).sum()
+    return float(np.clip(10 * np.log10(signal / max(noise, 1e-300)), -MAX_DB, MAX_DB))
+
+
+def frame_sqnr(found: Logits, reference: Logits) -> NDArray[np.float64]:
+    """Signal to quantization noise of each frame, dB."""
+    return np.array([sqnr(f, r) for f, r in zip(found, reference, strict=True)])
+
+
+def _log_softmax(logits: Logits) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def _health(name: str, before: NDArray[Any], after: NDArray[Any]) -> StateHealth:
+    limits = np.iinfo(after.dtype)
+    ends = (after == limits.min) | (after == limits.max)
+    return StateHealth(name, float(ends.mean()), float((before == after).mean()))

@@ -1,0 +1,165 @@
+"""Statistics of the float model on streams, with its real states.
+
+Each clip is a stream of its own, and then all of them are one long stream without a reset,
+so that scene changes and long averages are seen too.
+"""
+
+import glob
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet_convert.flatbuffer import serialize
+from movinet_convert.graph import Graph
+from movinet_runtime.engines.interpreter import load_interpreter
+from movinet_runtime.errors import SourceError
+from movinet_runtime.frames import IMAGES, open_frames
+from movinet_runtime.model_file import ModelFile
+from movinet_runtime.preprocess import SCALE, resized
+
+Frames = list[NDArray[np.uint8]]
+Moments = dict[str, NDArray[np.float64]]
+
+MIN_CLIP_FRAMES = 2
+MIN_FRAMES = 16
+# Wider inputs have more directions than a few hundred frames can tell apart.
+MAX_CHANNELS = 1000
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Decoded clips at the model's size and rate, and what became of the others."""
+
+    clips: list[Frames]
+    names: list[str]
+    skipped: list[str]  # name and reason
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of all clips."""
+        return sum(len(clip) for clip in self.clips)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all frames in order."""
+        digest = hashlib.sha256()
+        for clip in self.clips:
+            for frame in clip:
+                digest.update(frame.tobytes())
+        return digest.hexdigest()
+
+    def streams(self) -> Iterator[Iterator[NDArray[np.uint8]]]:
+        """Yield each clip, then all clips as one stream."""
+        for clip in self.clips:
+            yield iter(clip)
+        if len(self.clips) > 1:
+            yield (frame for clip in self.clips for frame in clip)
+
+
+def read_clips(
+    paths: Sequence[str],
+    size: tuple[int, int],
+    fps: float,
+    report: Callable[[str], None] = lambda name: None,
+) -> Clips:
+    """Decode videos, GIFs, folders and globs; what cannot be used is named and skipped.
+
+    A folder with videos in it gives a clip for each file, one with only images one clip.
+
+    Args:
+        paths: files, folders or patterns.
+        size: (height, width) of the model.
+        fps: of the model.
+        report: called with each file's name before it is decoded.
+
+    Raises:
+        SourceError: nothing matches, nothing can be used, or too few frames.
+    """
+    found = Clips([], [], [])
+    for path in sorted({match for pattern in paths for match in _matches(pattern)}):
+        report(path.name)
+        try:
+            frames = open_frames(path, fps).sampled(fps)
+            clip = [resized(frame.image, size) for frame in frames]
+        except SourceError as error:
+            found.skipped.append(str(error))
+            continue
+        if len(clip) < MIN_CLIP_FRAMES:
+            found.skipped.append(f"{path} has only {len(clip)} frame at {fps:g} a second")
+            continue
+        found.clips.append(clip)
+        found.names.append(path.name)
+    if not found.clips:
+        reasons = "; ".join(found.skipped) or "nothing there"
+        raise SourceError(f"no clip can be used for calibration: {reasons}")
+    if found.frames < MIN_FRAMES:
+        raise SourceError(
+            f"{found.frames} frames are too few for calibration; give {MIN_FRAMES} or more"
+        )
+    return found
+
+
+def _matches(pattern: str) -> list[Path]:
+    path = Path(pattern)
+    if path.is_dir():
+        files = [file for file in sorted(path.iterdir()) if file.is_file()]
+        pictures = [file for file in files if file.suffix.lower() in IMAGES - {".gif"}]
+        return [path] if pictures and len(pictures) == len(files) else files
+    if path.exists():
+        return [path]
+    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+    if not matches:
+        raise SourceError(f"{pattern} does not exist")
+    return matches
+
+
+def second_moments(
+    graph: Graph, clips: Clips, report: Callable[[int], None] = lambda frames: None
+) -> Moments:
+    """Measure E[x x^T] over pixels and frames at the inputs of pointwise convolutions.
+
+    Args:
+        graph: the float step graph.
+        clips: what to stream through it.
+        report: called with 1 after each frame.
+
+    Returns:
+        Matrices [channels, channels] by tensor name, for up to ``MAX_CHANNELS`` channels.
+    """
+    inputs = {
+        op.inputs[0]
+        for op in graph.ops
+        if op.kind == "CONV_2D" and graph.shape(op.inputs[1])[1:3] == (1, 1)
+    }
+    names = sorted(x for x in inputs if graph.shape(x)[3] <= MAX_CHANNELS)
+    sums = {name: np.zeros((graph.shape(name)[3],) * 2) for name in names}
+    counts = dict.fromkeys(names, 0)
+    for values in observed(graph, names, clips):
+        for name, value in values.items():
+            pixels = value.reshape(-1, value.shape[-1]).astype(np.float64)
+            sums[name] += pixels.T @ pixels
+            counts[name] += len(pixels)
+        report(1)
+    return {name: sums[name] / counts[name] for name in names}
+
+
+def observed(
+    graph: Graph, names: Sequence[str], clips: Clips
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Yield the named tensors after each frame of each stream."""
+    probes = Graph(graph.tensors, graph.ops, graph.inputs, dict(graph.outputs))
+    for name in names:
+        probes.output(f"probe/{name}", name)
+    model = ModelFile(Path("calibration.tflite"), serialize(probes, "calibration", {}))
+    runner = load_interpreter(model, threads=2).get_signature_runner()
+    details = runner.get_input_details()
+    for stream in clips.streams():
+        states = {n: np.zeros(d["shape"], d["dtype"]) for n, d in details.items() if n != "image"}
+        for frame in stream:
+            outputs = runner(image=frame[None, None] * SCALE, **states)
+            states = {name: outputs[name] for name in states}
+            yield {name: outputs[f"probe/{name}"] for name in names}
