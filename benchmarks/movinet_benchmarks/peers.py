@@ -29,7 +29,7 @@ from movinet_runtime.preprocess import resized
 Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
 Step = Callable[[Frame], object]
-VARIANTS = ("float32",)
+VARIANTS = ("float32", "float16", "dynamic")
 CLIP = "clips/carving_ice.mp4"
 WEIGHTS = "reference/a0_stream/ckpt"
 
@@ -110,7 +110,8 @@ def export_variant(weights: Path, variant: str, folder: Path) -> Path:
     """
     path = folder / f"a0-stream-{variant}.tflite"
     command = [sys.executable, "-m", "movinet_runtime.cli.main", "export", "a0-stream"]
-    subprocess.run([*command, "-w", weights, "-o", path], check=True, capture_output=True)
+    options = ["-w", weights, "-q", variant, "-o", path]
+    subprocess.run([*command, *options], check=True, capture_output=True)
     return path
 
 
