@@ -110,7 +110,7 @@ def export_variant(weights: Path, variant: str, folder: Path) -> Path:
     """
     path = folder / f"a0-stream-{variant}.tflite"
     command = [sys.executable, "-m", "movinet_runtime.cli.main", "export", "a0-stream"]
-    options = ["-w", weights, "-q", variant, "-o", path]
+    options: list[str | Path] = ["-w", weights, "-q", variant, "-o", path]
     subprocess.run([*command, *options], check=True, capture_output=True)
     return path
 
