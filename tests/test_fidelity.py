@@ -88,8 +88,15 @@ def test_verify_is_a_gate(tmp_path: Path) -> None:
     assert len(half["error_db"]) == half["long"]["frames"] == 40
     assert Image.open(plot).size[0] > 500
 
-    failed = movinet("verify", *arguments, "--min-sqnr", 100)
+    listed = movinet("verify", *arguments, "--per-layer", 3, "--json")
+    _, dynamic = json.loads(listed.stdout)
+    layers = {layer["name"]: layer["sqnr_db"] for layer in dynamic["layers"]}
+    assert layers["frame"] > 200  # the picture itself
+    assert layers["block4_layer0/expansion"] < 60
+
+    failed = movinet("verify", *arguments, "--min-sqnr", 100, "--per-layer", 3)
     assert failed.returncode == 1
     assert "SQNR" in failed.stdout
+    assert "block" in failed.stdout
     assert "dynamic.tflite, long streams: SQNR" in failed.stderr
     assert "is below 100" in failed.stderr

@@ -1,6 +1,7 @@
 """``movinet verify``."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from movinet_benchmarks.fidelity import LONG_FRAMES, Fidelity, Streams, compare, record
+from movinet_benchmarks.layers import LayerError, layer_errors
 from movinet_runtime import StreamClassifier
 from movinet_runtime.errors import MissingPackageError, UsageError
 from movinet_runtime.files import written_whole
 
 GATE_FAILED = 1
+LAYER_FRAMES = 8
 
 
 def verify(
@@ -35,6 +38,9 @@ def verify(
         typer.Option(help="Fail below this share of equal best labels, where float is decided."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Picture of the error over frames.")] = None,
+    per_layer: Annotated[
+        int, typer.Option(help="Also list this many of the least true layers (slow).")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
     """Measure how true variants are to the float32 model, on short streams and a long one.
@@ -60,10 +66,21 @@ def verify(
         found = [compare(path, recorded(path), reference) for path in variants]
     if plot is not None:
         plot_errors(found, plot)
+    layers = {}
+    if per_layer:
+        frames = streams.clips[0][:LAYER_FRAMES]
+        layers = {path: layer_errors(path, against, frames) for path in variants}
     if as_json:
-        print(json.dumps([fidelity.as_json() for fidelity in found], indent=2))
+        rows = [
+            fidelity.as_json()
+            | {"layers": [asdict(layer) for layer in layers.get(fidelity.path, [])]}
+            for fidelity in found
+        ]
+        print(json.dumps(rows, indent=2))
     else:
         Console().print(fidelity_table(found))
+        for path, errors in layers.items():
+            Console().print(layer_table(path, errors, per_layer))
     failures = [line for fidelity in found for line in _failures(fidelity, min_sqnr, min_agreement)]
     for line in failures:
         console.print(line, style="red", highlight=False, soft_wrap=True)
@@ -95,6 +112,16 @@ def fidelity_table(found: list[Fidelity]) -> Table:
             table.add_row(
                 f"  {state.name}: {state.saturated:.0%} saturated, {state.stalled:.0%} still"
             )
+    return table
+
+
+def layer_table(path: Path, errors: list[LayerError], count: int) -> Table:
+    """The least true layers of a variant, the worst first."""
+    table = Table(title=path.stem, title_justify="left", box=None, pad_edge=False)
+    table.add_column("layer", overflow="fold")
+    table.add_column("SQNR dB", justify="right")
+    for error in sorted(errors, key=lambda error: error.sqnr_db)[:count]:
+        table.add_row(error.name, f"{error.sqnr_db:.1f}")
     return table
 
 

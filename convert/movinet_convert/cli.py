@@ -147,6 +147,8 @@ def _outputs(model_id: str, quantize: list[str], output: Path) -> dict[str, Path
     if output.suffix == ".tflite" and not output.is_dir():
         if len(wanted) > 1:
             raise UsageError(f"{len(wanted)} variants cannot all be {output}: name a folder")
+        if not output.parent.is_dir():
+            raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
         return {wanted[0]: output}
     try:
         output.mkdir(parents=True, exist_ok=True)

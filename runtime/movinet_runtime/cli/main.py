@@ -4,6 +4,7 @@ Packages offer them as entry points of the group ``movinet.commands``. Nothing i
 imported before a sub-command is named, so that ``--help`` answers at once.
 """
 
+import signal
 import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points, version
@@ -109,6 +110,8 @@ def main() -> None:
     """Run the command line; errors of the input are one line and exit code 2."""
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     hide_native_messages_at_exit()
+    # As if interrupted: unfinished outputs are removed on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app(arguments)
     except MovinetError as error:
