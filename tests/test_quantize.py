@@ -12,9 +12,10 @@ from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.export import export, moving_noise
 from movinet_convert.graph import Graph, Tensor
 from movinet_convert.parameters import random_weights
-from movinet_convert.quantize import REDUCED_PRECISION, VARIANTS
+from movinet_convert.quantize import REDUCED_PRECISION, VARIANTS, int8_states
 from movinet_convert.quantize.calibration import Clips, observed, read_clips, second_moments
 from movinet_convert.quantize.rounding import CODES, rounded
+from movinet_convert.quantize.states import MIN_RANGE
 from movinet_models.family import MODEL_IDS, lookup
 from movinet_runtime import StreamClassifier
 from movinet_runtime.errors import SourceError
@@ -24,7 +25,7 @@ from movinet_runtime.model_file import ModelFile
 STREAMS = [model_id for model_id in MODEL_IDS if model_id.endswith("stream")]
 QUANTIZED = [variant for variant in VARIANTS if variant != "float32"]
 # dB at 64 pixels with untrained weights, three frames: what must not be lost by accident.
-FLOORS = {"float16": 45.0, "dynamic": 20.0}
+FLOORS = {"float16": 45.0, "dynamic": 20.0, "int8": 20.0}
 
 
 def write(graph: Graph, path: Path) -> Path:
@@ -68,6 +69,54 @@ def test_sizes_at_full_resolution(tmp_path: Path) -> None:
     }
     assert size["float16"] <= 0.52 * size["float32"]
     assert size["dynamic"] <= 0.32 * size["float32"]
+    assert size["int8"] <= 0.32 * size["float32"]
+    state_bytes = {
+        variant: inspect(ModelFile.read(tmp_path / variant)).state_bytes for variant in VARIANTS
+    }
+    assert state_bytes["int8"] <= 0.27 * state_bytes["float32"]
+
+
+def test_int8_states_follow_the_stream(tmp_path: Path) -> None:
+    """States alone cost little, also when a dark scene turns bright and dark again."""
+    spec = lookup("a0-stream").at(64)
+    graph = stream_graph.build(spec, random_weights(spec, 12))
+    reference = StreamClassifier(write(graph, tmp_path / "float32.tflite"))
+    codes = StreamClassifier(write(int8_states(graph), tmp_path / "states.tflite"))
+    frames = list(moving_noise((64, 64), 60))
+    frames[:20] = [frame // 50 for frame in frames[:20]]
+    frames[40:] = [frame // 50 for frame in frames[40:]]
+    found, expected = (
+        np.stack([model.step(frame).logits for frame in frames]) for model in (codes, reference)
+    )
+    for part in (slice(0, 20), slice(20, 40), slice(40, 60)):
+        assert sqnr(found[part], expected[part]) > 38
+    for name, value in codes.state.items():
+        if name.endswith("stream_buffer"):
+            assert value.dtype == np.int8
+            assert codes.state[name.replace("buffer", "range")].min() >= MIN_RANGE
+
+
+@pytest.mark.parametrize("variant", QUANTIZED)
+def test_a_client_of_the_published_contract_runs_every_variant(
+    variant: str, tmp_path: Path
+) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    spec = lookup("t0-stream").at(64)
+    graph = VARIANTS[variant](stream_graph.build(spec, random_weights(spec, 12)), None)
+    path = write(graph, tmp_path / "model.tflite")
+    runner = Interpreter(str(path)).get_signature_runner()
+    inputs, results = runner.get_input_details(), runner.get_output_details()
+    states = {n: np.zeros(d["shape"], d["dtype"]) for n, d in inputs.items() if n != "image"}
+    for name in states:
+        for key in ("dtype", "quantization"):
+            assert inputs[name][key] == results[name][key]
+    expected = logits(path, "interpreter")
+    for frame, row in zip(moving_noise((64, 64), len(expected)), expected, strict=True):
+        outputs = runner(image=frame[None, None] / np.float32(255), **states)
+        found = outputs.pop("logits")
+        states = outputs
+        np.testing.assert_allclose(found[0], row, atol=0.05 * np.ptp(expected))
 
 
 def test_half_arithmetic_is_allowed_in_the_file_or_not(tmp_path: Path) -> None:

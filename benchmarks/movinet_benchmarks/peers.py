@@ -29,7 +29,7 @@ from movinet_runtime.preprocess import resized
 Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
 Step = Callable[[Frame], object]
-VARIANTS = ("float32", "float16", "dynamic")
+VARIANTS = ("float32", "float16", "dynamic", "int8")
 CLIP = "clips/carving_ice.mp4"
 WEIGHTS = "reference/a0_stream/ckpt"
 

@@ -43,7 +43,7 @@ def export(
         typer.Option(
             "--quantize",
             "-q",
-            help="float32 (default), float16, dynamic, or all; repeat it for several.",
+            help="float32 (default), float16, dynamic, int8, or all; repeat it for several.",
         ),
     ] = None,
     labels: Annotated[

@@ -114,7 +114,7 @@ def export(
 
     def described(variant: str, fidelity: Fidelity | None) -> bytes:
         transformed = VARIANTS[variant](graph, moments)
-        about = metadata.describe(spec, variant, loaded, labels, graph)
+        about = metadata.describe(spec, variant, loaded, labels, transformed)
         about["calibration"] = None if clips is None else _calibration(clips)
         about["fidelity"] = None if fidelity is None else _summary(fidelity)
         named = metadata.buffers(about, list(transformed.outputs))

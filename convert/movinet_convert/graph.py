@@ -143,19 +143,27 @@ class Graph:
         )
 
     def unary(self, kind: str, name: str, x: str) -> str:
-        """An elementwise operator without options: HARD_SWISH, LOGISTIC, SIN, COS."""
+        """An elementwise operator without options: HARD_SWISH, LOGISTIC, SIN, QUANTIZE ..."""
         return self._op(kind, name, (x,), self.shape(x))
 
     def binary(self, kind: str, name: str, x: str, y: str, activation: Activation = "") -> str:
-        """ADD, SUB, MUL or DIV with broadcasting."""
+        """ADD, SUB, MUL, DIV or MAXIMUM (which fuses no activation) with broadcasting."""
         shape = np.broadcast_shapes(self.shape(x), self.shape(y))
-        return self._op(kind, name, (x, y), shape, activation=activation)
+        options = {} if kind == "MAXIMUM" else {"activation": activation}
+        return self._op(kind, name, (x, y), shape, **options)
 
     def mean(self, name: str, x: str) -> str:
         """MEAN over axes 1 and 2 with kept dimensions, the form a delegate takes."""
+        return self._over_space("MEAN", name, x)
+
+    def reduce_max(self, name: str, x: str) -> str:
+        """REDUCE_MAX over axes 1 and 2 with kept dimensions."""
+        return self._over_space("REDUCE_MAX", name, x)
+
+    def _over_space(self, kind: str, name: str, x: str) -> str:
         n, _, _, c = self.shape(x)
-        axes = self.constant("mean/axes", np.array([1, 2], np.int32))
-        return self._op("MEAN", name, (x, axes), (n, 1, 1, c), keepDims=True)
+        axes = self.constant("space/axes", np.array([1, 2], np.int32))
+        return self._op(kind, name, (x, axes), (n, 1, 1, c), keepDims=True)
 
     def concat(self, name: str, xs: list[str], axis: int) -> str:
         """CONCATENATION along one axis."""

@@ -6,6 +6,7 @@ from movinet_convert.graph import Graph
 from movinet_convert.quantize.calibration import Moments
 from movinet_convert.quantize.dynamic import dynamic
 from movinet_convert.quantize.half import REDUCED_PRECISION, half
+from movinet_convert.quantize.states import int8_states
 
 Transform = Callable[[Graph, Moments | None], Graph]
 
@@ -13,6 +14,7 @@ VARIANTS: dict[str, Transform] = {
     "float32": lambda graph, _: graph,
     "float16": lambda graph, _: half(graph),
     "dynamic": dynamic,
+    "int8": lambda graph, moments: dynamic(int8_states(graph), moments),
 }
 
-__all__ = ["REDUCED_PRECISION", "VARIANTS", "Moments", "dynamic", "half"]
+__all__ = ["REDUCED_PRECISION", "VARIANTS", "Moments", "dynamic", "half", "int8_states"]
