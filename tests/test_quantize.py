@@ -9,11 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movinet_convert import flatbuffer, stream_graph
-from movinet_convert.export import export, moving_noise
+from movinet_convert.export import export
 from movinet_convert.graph import Graph, Tensor
 from movinet_convert.parameters import random_weights
 from movinet_convert.quantize import REDUCED_PRECISION, VARIANTS, int8_states
-from movinet_convert.quantize.calibration import Clips, observed, read_clips, second_moments
+from movinet_convert.quantize.calibration import (
+    Clips,
+    moving_noise,
+    observed,
+    read_clips,
+    second_moments,
+)
 from movinet_convert.quantize.rounding import CODES, rounded
 from movinet_convert.quantize.states import MIN_RANGE
 from movinet_models.family import MODEL_IDS, lookup
@@ -189,10 +195,12 @@ def test_moments_are_those_of_the_streams() -> None:
     frames = list(moving_noise((32, 32), 6))
     clips = Clips([frames[:3], frames[3:]], ["a", "b"], [])
     name = "block1_layer0/gated"
-    seen = [values[name] for values in observed(graph, [name], clips)]
+    seen = [values[name] for values in observed(graph, [name], clips.streams())]
     assert len(seen) == 12  # each clip, then both without a reset
     np.testing.assert_array_equal(seen[0], seen[6])
     assert not np.array_equal(seen[3], seen[9])  # the same frame with another past
+    noise = [moving_noise((32, 32), 12, seed) for seed in range(4)]
+    seen += [values[name] for values in observed(graph, [name], noise)]
     pixels = np.concatenate([value.reshape(-1, 72) for value in seen]).astype(np.float64)
     moments = second_moments(graph, clips)
     np.testing.assert_allclose(moments[name], pixels.T @ pixels / len(pixels), rtol=1e-6, atol=1e-9)

@@ -18,6 +18,7 @@ from movinet_runtime.files import written_whole
 
 GATE_FAILED = 1
 LAYER_FRAMES = 8
+VARIANT_WIDTH = 18
 
 
 def verify(
@@ -79,6 +80,8 @@ def verify(
         print(json.dumps(rows, indent=2))
     else:
         Console().print(fidelity_table(found))
+        for line in _state_lines(found):
+            Console().print(line, style="dim", highlight=False, soft_wrap=True)
         for path, errors in layers.items():
             Console().print(layer_table(path, errors, per_layer))
     failures = [line for fidelity in found for line in _failures(fidelity, min_sqnr, min_agreement)]
@@ -91,7 +94,7 @@ def verify(
 def fidelity_table(found: list[Fidelity]) -> Table:
     """Short and long streams side by side, a row a variant and stream."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("variant")
+    table.add_column("variant", overflow="fold", min_width=VARIANT_WIDTH)
     for column in ("stream", "frames", "SQNR dB", "worst", "drift", "agree", "decided", "KL"):
         table.add_column(column, justify="right")
     for fidelity in found:
@@ -108,11 +111,17 @@ def fidelity_table(found: list[Fidelity]) -> Table:
                 "-" if agreement is None else f"{agreement:.1%}",
                 f"{m.kl:.1e}",
             )
-        for state in sorted(fidelity.states, key=lambda s: -max(s.saturated, s.stalled))[:3]:
-            table.add_row(
-                f"  {state.name}: {state.saturated:.0%} saturated, {state.stalled:.0%} still"
-            )
     return table
+
+
+def _state_lines(found: list[Fidelity]) -> list[str]:
+    """The least healthy int8 state of each variant."""
+    return [
+        f"{fidelity.path.stem}: worst state {state.name}, {state.saturated:.1%} of its codes at "
+        f"the ends, {state.stalled:.1%} unchanged in the last frame"
+        for fidelity in found
+        for state in sorted(fidelity.states, key=lambda s: s.saturated + s.stalled)[-1:]
+    ]
 
 
 def layer_table(path: Path, errors: list[LayerError], count: int) -> Table:

@@ -1,7 +1,7 @@
 """From weights to files that are proven: float32 equal to Keras, variants true to float32."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,12 @@ from movinet_benchmarks.fidelity import Fidelity, Streams, compare, record
 from movinet_convert import clip_graph, flatbuffer, metadata, stream_graph
 from movinet_convert.parameters import Array
 from movinet_convert.quantize import REDUCED_PRECISION, VARIANTS
-from movinet_convert.quantize.calibration import Clips, read_clips, second_moments
+from movinet_convert.quantize.calibration import (
+    Clips,
+    moving_noise,
+    read_clips,
+    second_moments,
+)
 from movinet_convert.weights import LoadedWeights, load_weights
 from movinet_models.family import ModelSpec
 from movinet_models.labels import kinetics600
@@ -186,17 +191,6 @@ def parity_clip(spec: ModelSpec, clip: Path | None, frames: int) -> tuple[NDArra
     pictures = [resized(frame.image, side) for frame in islice(sampled, frames)]
     pictures += pictures[-1:] * (frames - len(pictures))
     return np.stack(pictures), clip.name
-
-
-def moving_noise(size: tuple[int, int], frames: int, seed: int = 0) -> Iterator[NDArray[np.uint8]]:
-    """Yield blocks of noise that drift: every frame differs from every other."""
-    height, width = size
-    shape = (height // 8 + 2, width // 8 + 2, 3)
-    noise = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-    texture = noise.repeat(8, axis=0).repeat(8, axis=1)
-    for t in range(frames):
-        shifted = np.roll(texture, (3 * t, 5 * t), axis=(0, 1))[:height, :width]
-        yield (shifted * (0.5 + 0.5 * np.cos(t / 3) ** 2)).astype(np.uint8)
 
 
 def keras_logits(spec: ModelSpec, loaded: LoadedWeights, pictures: NDArray[np.uint8]) -> Array:

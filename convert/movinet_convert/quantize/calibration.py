@@ -6,7 +6,7 @@ so that scene changes and long averages are seen too.
 
 import glob
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ MIN_CLIP_FRAMES = 2
 MIN_FRAMES = 16
 # Wider inputs have more directions than a few hundred frames can tell apart.
 MAX_CHANNELS = 1000
+# Rendered streams that join the clips: noise excites directions that a few scenes leave out.
+NOISE_STREAMS, NOISE_FRAMES = 4, 12
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ def second_moments(
 ) -> Moments:
     """Measure E[x x^T] over pixels and frames at the inputs of pointwise convolutions.
 
+    Rendered noise is streamed after the clips.
+
     Args:
         graph: the float step graph.
         clips: what to stream through it.
@@ -138,7 +142,12 @@ def second_moments(
     names = sorted(x for x in inputs if graph.shape(x)[3] <= MAX_CHANNELS)
     sums = {name: np.zeros((graph.shape(name)[3],) * 2) for name in names}
     counts = dict.fromkeys(names, 0)
-    for values in observed(graph, names, clips):
+    _, _, height, width, _ = graph.shape(graph.inputs["image"])
+    noise = [
+        list(moving_noise((height, width), NOISE_FRAMES, seed)) for seed in range(NOISE_STREAMS)
+    ]
+    streams = [*clips.streams(), *map(iter, noise)]
+    for values in observed(graph, names, streams):
         for name, value in values.items():
             pixels = value.reshape(-1, value.shape[-1]).astype(np.float64)
             sums[name] += pixels.T @ pixels
@@ -148,7 +157,7 @@ def second_moments(
 
 
 def observed(
-    graph: Graph, names: Sequence[str], clips: Clips
+    graph: Graph, names: Sequence[str], streams: Iterable[Iterator[NDArray[np.uint8]]]
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
     """Yield the named tensors after each frame of each stream."""
     probes = Graph(graph.tensors, graph.ops, graph.inputs, dict(graph.outputs))
@@ -157,9 +166,20 @@ def observed(
     model = ModelFile(Path("calibration.tflite"), serialize(probes, "calibration", {}))
     runner = load_interpreter(model, threads=2).get_signature_runner()
     details = runner.get_input_details()
-    for stream in clips.streams():
+    for stream in streams:
         states = {n: np.zeros(d["shape"], d["dtype"]) for n, d in details.items() if n != "image"}
         for frame in stream:
             outputs = runner(image=frame[None, None] * SCALE, **states)
             states = {name: outputs[name] for name in states}
             yield {name: outputs[f"probe/{name}"] for name in names}
+
+
+def moving_noise(size: tuple[int, int], frames: int, seed: int = 0) -> Iterator[NDArray[np.uint8]]:
+    """Yield blocks of noise that drift: every frame differs from every other."""
+    height, width = size
+    shape = (height // 8 + 2, width // 8 + 2, 3)
+    noise = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    texture = noise.repeat(8, axis=0).repeat(8, axis=1)
+    for t in range(frames):
+        shifted = np.roll(texture, (3 * t, 5 * t), axis=(0, 1))[:height, :width]
+        yield (shifted * (0.5 + 0.5 * np.cos(t / 3) ** 2)).astype(np.uint8)

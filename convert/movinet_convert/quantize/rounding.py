@@ -10,8 +10,8 @@ from movinet_convert.graph import Quantization, Tensor
 CODES = 127  # symmetric: -127 .. 127
 Matrix = NDArray[np.float64]
 # Added to the diagonal of the moments, relative to its mean: few frames of few scenes do
-# not span all directions that other scenes will use. 0.003, 0.01, 0.03 and 0.1 were tried.
-DAMPING = 0.03
+# not span all directions that other scenes will use. 0.01, 0.03, 0.1 and 0.3 were tried.
+DAMPING = 0.01
 
 
 def rounded(tensor: Tensor, moments: Matrix | None = None) -> Tensor:
