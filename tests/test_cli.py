@@ -98,6 +98,21 @@ def test_export_inspect_run(tmp_path: Path) -> None:
     assert "label " in movinet("run", tmp_path, "-m", path).stdout
 
 
+def test_auto_takes_the_fastest_that_is_true_enough(tmp_path: Path) -> None:
+    random = ("-w", "random:1", "--resolution", 64, "-q", "auto", "-o", tmp_path)
+    done = movinet("export", "t0-stream", *random, "--min-sqnr", 45)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.iterdir()
+    assert path.name in ("t0-stream-float16.tflite", "t0-stream-float32.tflite")
+    assert "fastest with 45 dB" in done.stdout
+    chosen = [line for line in done.stdout.splitlines() if line.rstrip().endswith("chosen")]
+    assert [line.split()[0] for line in chosen] == [path.stem.removeprefix("t0-stream-")]
+
+    exact = movinet("export", "t0-stream", *random, "--min-sqnr", 199)
+    assert exact.returncode == 0, exact.stderr
+    assert (tmp_path / "t0-stream-float32.tflite").exists()
+
+
 def test_models_lists_the_family() -> None:
     assert "a5-base" in movinet("models").stdout
     listed = json.loads(movinet("models", "--json").stdout)
@@ -140,6 +155,11 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path: Path, stream_model: P
         (("export", "a0-stream", *random, "-o", tmp_path / "no" / "out.tflite"), "cannot write"),
         (("export", "a0-stream", *random, "-o", out, "-q", "int4"), "no variant 'int4'"),
         (("export", "a0-stream", *random, "-o", out, "-q", "all"), "name a folder"),
+        (("export", "a0-stream", *random, "-o", out, "-q", "auto", "--target", "z80"), "no target"),
+        (
+            ("export", "a0-stream", *random, "-o", out, "-q", "auto", "--target", "cortex-a72"),
+            "cannot be measured",
+        ),
         (("verify", cut, "--against", cut, "--clips", tmp_path / "a.png"), "cannot be"),
     ):
         done = movinet(*arguments)

@@ -1,21 +1,26 @@
 """``movinet export``."""
 
 import json
+import tempfile
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from movinet_models.family import UnknownModelError, lookup
 from movinet_models.registry import PUBLISHED
 from movinet_runtime.classifier import read_labels
 from movinet_runtime.cli.inspect import summary
 from movinet_runtime.errors import UsageError
+from movinet_runtime.files import written_whole
 
 MAX_PARITY_ERROR = 1e-4  # of float32
-ALL = "all"
+ALL, AUTO = "all", "auto"
 
 
 def export(
@@ -43,7 +48,8 @@ def export(
         typer.Option(
             "--quantize",
             "-q",
-            help="float32 (default), float16, dynamic, int8, or all; repeat it for several.",
+            help="float32 (default), float16, dynamic, int8, all, or auto: the fastest here "
+            "that is true enough; repeat it for several.",
         ),
     ] = None,
     labels: Annotated[
@@ -64,6 +70,13 @@ def export(
             help="Videos, GIFs, folders or globs of unlabeled clips like those that the model "
             "will see; quantized variants round their weights for them. Repeat it."
         ),
+    ] = None,
+    min_sqnr: Annotated[
+        float, typer.Option(help="auto: how true it must be to float32, dB, on --clip.")
+    ] = 30.0,
+    target: Annotated[
+        str | None,
+        typer.Option(help="auto: x86-64, cortex-a72 or cortex-a76; default: this machine."),
     ] = None,
     half_arithmetic: Annotated[
         bool,
@@ -95,12 +108,25 @@ def export(
             raise UsageError(f"nobody publishes weights for {spec.id}: give --weights")
         weights = PUBLISHED[spec.id].hub
     names = None if labels is None else read_labels(labels)
-    outputs = _outputs(spec.id, quantize or ["float32"], output)
+    auto = quantize == [AUTO]
+    if auto:
+        if not spec.streams:
+            raise UsageError("--quantize auto is for stream models")
+        from movinet_convert.choose import check_target
+
+        check_target(target)
+    drafts = tempfile.TemporaryDirectory(prefix="movinet-") if auto else nullcontext("")
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+    with (
+        drafts as folder,
+        Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        ) as progress,
+    ):
+        outputs = _outputs(
+            spec.id, [ALL] if auto else quantize or ["float32"], Path(folder) if auto else output
+        )
         task = progress.add_task("starting", total=None)
 
         def report(step: str) -> None:
@@ -108,6 +134,7 @@ def export(
             if not console.is_terminal:
                 console.print(f"{step} ...", style="dim")
 
+        from movinet_convert.choose import candidates
         from movinet_convert.export import export as export_model  # NumPy and the schema
 
         done = export_model(
@@ -122,9 +149,15 @@ def export(
             half_arithmetic,
             report,
         )
+        if auto:
+            report("timing the variants")
+            measured = candidates(done)
+            done = [_take(measured, min_sqnr, spec.id, output)]
     if as_json:
         print(json.dumps([_as_json(one) for one in done], indent=2))
     else:
+        if auto:
+            Console().print(_choice_table(measured, done[0].variant, min_sqnr))
         _print(done)
     for one in done:
         if one.variant == "float32" and one.parity.error > MAX_PARITY_ERROR:
@@ -141,7 +174,7 @@ def _outputs(model_id: str, quantize: list[str], output: Path) -> dict[str, Path
 
     unknown = [name for name in quantize if name not in (*VARIANTS, ALL)]
     if unknown:
-        known = ", ".join((*VARIANTS, ALL))
+        known = ", ".join((*VARIANTS, ALL, AUTO))
         raise UsageError(f"no variant '{unknown[0]}'; --quantize takes {known}")
     wanted = list(VARIANTS) if ALL in quantize else list(dict.fromkeys(quantize))
     if output.suffix == ".tflite" and not output.is_dir():
@@ -155,6 +188,28 @@ def _outputs(model_id: str, quantize: list[str], output: Path) -> dict[str, Path
     except OSError as error:
         raise UsageError(f"cannot write to {output}: {error.strerror}") from error
     return {variant: output / f"{model_id}-{variant}.tflite" for variant in wanted}
+
+
+def _take(measured: list[Any], min_sqnr: float, model_id: str, output: Path) -> Any:
+    """Write the first candidate that is true enough to where the user wants it."""
+    chosen = next(one for one in measured if one.meets(min_sqnr)).exported
+    (path,) = _outputs(model_id, [chosen.variant], output).values()
+    with written_whole(path) as temporary:
+        temporary.write_bytes(chosen.path.read_bytes())
+    return replace(chosen, path=path)
+
+
+def _choice_table(measured: list[Any], chosen: str, min_sqnr: float) -> Table:
+    title = f"fastest with {min_sqnr:g} dB, one thread, here"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("variant", "step ms", "SQNR dB", ""):
+        table.add_column(column, justify="left" if column == "variant" else "right")
+    for one in measured:
+        sqnr = "-" if one.sqnr_db is None else f"{one.sqnr_db:.1f}"
+        variant = one.exported.variant
+        mark = "chosen" if variant == chosen else ""
+        table.add_row(variant, f"{one.step_ms:.2f}", sqnr, mark)
+    return table
 
 
 def _print(done: list[Any]) -> None:

@@ -112,8 +112,11 @@ def export(
         )
         notes += [f"calibrated on {len(clips.clips)} clips, {clips.frames} frames"]
         notes += [f"calibration skipped: {reason}" for reason in clips.skipped]
+        notes += [f"calibration: {name} is a still picture" for name in clips.stills]
         report(f"calibrating on {clips.frames} frames")
         moments = second_moments(graph, clips)
+    elif set(outputs) & {"dynamic", "int8"}:
+        notes += ["no --calibrate: int8 weights are rounded to the nearest"]
     report("running the Keras network")
     expected = keras_logits(spec, loaded, pictures)
 

@@ -46,6 +46,15 @@ class Clips:
         return sum(len(clip) for clip in self.clips)
 
     @property
+    def stills(self) -> list[str]:
+        """Names of clips in which nothing ever changes: a frozen camera, a black video."""
+        return [
+            name
+            for name, clip in zip(self.names, self.clips, strict=True)
+            if all(np.array_equal(clip[0], frame) for frame in clip)
+        ]
+
+    @property
     def digest(self) -> str:
         """SHA-256 of all frames in order."""
         digest = hashlib.sha256()
