@@ -62,12 +62,17 @@ class CompiledEngine:
         results = dict(zip(names_out, self._model.create_output_buffers(0), strict=True))
         self._logits = results[self.logits.name]
         self._staged = np.empty(self.image.shape, self.image.dtype)
-        # For each turn: the states' buffers, and the lists in the signature's order.
+        # For each turn: the states' buffers, and handles in the signature's order. The public
+        # run_by_index asks every buffer for its handle in every step: 1 % of it.
+        self._run = self._model._model.RunByIndex
         self._turns = [
             (
                 now,
-                [now[name] for name in names_in],
-                [then.get(name, self._logits) for name in names_out],
+                [now[name].capsule for name in names_in],
+                [
+                    (self._logits if name == self.logits.name else then[name]).capsule
+                    for name in names_out
+                ],
             )
             for now, then in ((first, second), (second, first))
         ]
@@ -78,7 +83,7 @@ class CompiledEngine:
         fill(self._staged, image, self.image)
         self._image.write(self._staged)
         _, inputs, outputs = self._turns[self._turn]
-        self._model.run_by_index(0, inputs, outputs)
+        self._run(0, inputs, outputs)
         self._turn ^= 1
         logits = self._logits.read(self.logits.shape[-1], self.logits.dtype)
         return dequantized(logits, self.logits)
