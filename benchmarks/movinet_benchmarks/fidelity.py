@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_runtime import StreamClassifier, open_frames
-from movinet_runtime.errors import SourceError
+from movinet_runtime.errors import ModelFileError
 from movinet_runtime.preprocess import resized
 
 Logits = NDArray[np.float32]
@@ -165,7 +165,7 @@ def record(model: Path, streams: Streams, progress: Progress = lambda n: None) -
 def compare(path: Path, found: Recording, reference: Recording) -> Fidelity:
     """Measure a recording against the reference's."""
     if found.long.shape != reference.long.shape:
-        raise SourceError(
+        raise ModelFileError(
             f"{path} has {found.long.shape[1]} classes, the reference {reference.long.shape[1]}"
         )
     return Fidelity(

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from movinet_runtime import StreamClassifier, open_frames
 from movinet_runtime.engines.interpreter import load_interpreter
-from movinet_runtime.errors import UsageError
+from movinet_runtime.errors import MovinetError, UsageError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import resized
 
@@ -116,7 +116,9 @@ def export_variant(weights: Path, variant: str, folder: Path) -> Path:
     path = folder / f"a0-stream-{variant}.tflite"
     command = [sys.executable, "-m", "movinet_runtime.cli.main", "export", "a0-stream"]
     options: list[str | Path] = ["-w", weights, "-q", variant, "-o", path]
-    subprocess.run([*command, *options], check=True, capture_output=True)
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    if done.returncode:
+        raise UsageError(f"the export failed: {done.stderr.strip().splitlines()[-1]}")
     return path
 
 
@@ -143,6 +145,6 @@ def main(rounds: int = 400, as_json: bool = False) -> None:
 if __name__ == "__main__":
     try:
         typer.run(main)
-    except UsageError as error:
+    except MovinetError as error:
         print(f"movinet: {error}", file=sys.stderr)
         raise SystemExit(2) from None
