@@ -1,6 +1,7 @@
 """Keras 3 on TensorFlow, imported without their announcements."""
 
 import os
+from typing import Any
 
 from movinet_runtime.quiet import native_messages_hidden
 
@@ -15,4 +16,17 @@ with native_messages_hidden():
 
     tf.config.list_physical_devices()  # looks for graphics cards, and says so
 
-__all__ = ["graph_pb", "keras", "ops", "tf"]
+__all__ = ["fused_batch_norm", "graph_pb", "keras", "ops", "skip_graph_optimization", "tf"]
+
+
+def fused_batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """Normalize [n, h, w, c] by its own statistics; also return mean and variance [c]."""
+    y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+        x, gamma, beta, epsilon=epsilon, is_training=True
+    )
+    return y, mean, variance
+
+
+def skip_graph_optimization() -> None:
+    """Spare a training graph TensorFlow's rewriting: half a minute a shape, and no faster."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
