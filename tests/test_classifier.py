@@ -249,7 +249,7 @@ def test_memory_does_not_move(stream_model: Path) -> None:
     engine = InterpreterEngine(ModelFile.read(stream_model))
     frame = np.random.default_rng(0).random((64, 64, 3), np.float32)
     for _ in range(3):
-        engine.step(frame)
+        engine.run(frame)
     for detail in engine._interpreter.get_output_details():
         seen = engine._interpreter.get_tensor(detail["index"])
         known = [t for _, t in engine._pairs.values() if t.shape == seen.shape]

@@ -161,7 +161,7 @@ def test_nothing_is_written_when_something_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(SourceError):
         export(spec, "random", outputs, resolution=SMALL, calibrate=[str(tmp_path / "gone")])
     with pytest.raises(KeyboardInterrupt):
-        export(spec, "random", outputs, resolution=SMALL, report=_interrupt)
+        export(spec, "random", outputs, resolution=SMALL, calibrate=(), report=_interrupt)
     assert path.read_bytes() == b"what was there before"
     assert [file.name for file in tmp_path.iterdir()] == ["out.tflite"]
 

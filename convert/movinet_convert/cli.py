@@ -68,7 +68,8 @@ def export(
         list[str] | None,
         typer.Option(
             help="Videos, GIFs, folders or globs of unlabeled clips like those that the model "
-            "will see; quantized variants round their weights for them. Repeat it."
+            "will see; quantized variants round their weights for them. Repeat it. Default: drawn "
+            "figures; 'none' rounds to the nearest."
         ),
     ] = None,
     min_sqnr: Annotated[
@@ -99,7 +100,7 @@ def export(
         spec = lookup(model)
     except UnknownModelError as error:
         raise UsageError(str(error)) from error
-    if calibrate and not spec.streams:
+    if calibrate not in (None, [], ["none"]) and not spec.streams:
         raise UsageError("--calibrate is for stream models")
     if frames is not None and spec.streams:
         raise UsageError(f"--frames is for base models; {spec.id} takes one frame at a time")
@@ -145,7 +146,7 @@ def export(
             resolution,
             frames,
             clip,
-            calibrate or (),
+            () if calibrate == ["none"] else calibrate or None,
             half_arithmetic,
             report,
         )

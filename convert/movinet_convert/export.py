@@ -16,6 +16,7 @@ from movinet_convert.parameters import Array
 from movinet_convert.quantize import REDUCED_PRECISION, VARIANTS
 from movinet_convert.quantize.calibration import (
     Clips,
+    drawn_clips,
     moving_noise,
     read_clips,
     second_moments,
@@ -34,6 +35,7 @@ from movinet_runtime.preprocess import SCALE, resized
 KINETICS_CLASSES = 600
 PARITY_FRAMES = 16
 FIDELITY_FRAMES = 100
+CALIBRATED = {"dynamic", "int8"}  # variants with int8 weights
 Report = Callable[[str], None]
 
 
@@ -66,7 +68,7 @@ def export(
     resolution: int | None = None,
     frames: int | None = None,
     clip: Path | None = None,
-    calibrate: Sequence[str] = (),
+    calibrate: Sequence[str] | None = None,
     half_arithmetic: bool = True,
     report: Report = lambda step: None,
 ) -> list[Exported]:
@@ -82,8 +84,9 @@ def export(
         resolution: side of the input; default: the weights', or the family's.
         frames: clip length of a base model; default: that of its training.
         clip: a source of frames for the measurements; default: moving noise.
-        calibrate: clips to calibrate quantized variants on
-            (:func:`movinet_convert.quantize.calibration.read_clips`).
+        calibrate: clips to calibrate int8 weights on
+            (:func:`movinet_convert.quantize.calibration.read_clips`); None: drawn figures;
+            empty: none, weights are rounded to the nearest.
         half_arithmetic: let cores with half-precision arithmetic use it (float16).
         report: called with the name of each step before it starts.
 
@@ -105,18 +108,21 @@ def export(
         graph = clip_graph.build(spec, loaded.weights, frames)
     pictures, name = parity_clip(spec, clip, PARITY_FRAMES if spec.streams else frames)
     clips, moments = None, None
-    if calibrate and spec.streams:
-        side = (spec.resolution, spec.resolution)
-        clips = read_clips(
-            calibrate, side, spec.architecture.fps, lambda name: report(f"reading {name}")
-        )
+    if spec.streams and calibrate != () and set(outputs) & CALIBRATED:
+        side, fps = (spec.resolution, spec.resolution), spec.architecture.fps
+        if calibrate is None:
+            report("drawing clips to calibrate on")
+            clips = drawn_clips(side, fps)
+            notes += ["calibrated on drawn figures: --calibrate with clips of your own is truer"]
+        else:
+            clips = read_clips(calibrate, side, fps, lambda name: report(f"reading {name}"))
         notes += [f"calibrated on {len(clips.clips)} clips, {clips.frames} frames"]
         notes += [f"calibration skipped: {reason}" for reason in clips.skipped]
         notes += [f"calibration: {name} is a still picture" for name in clips.stills]
         report(f"calibrating on {clips.frames} frames")
         moments = second_moments(graph, clips)
-    elif set(outputs) & {"dynamic", "int8"}:
-        notes += ["no --calibrate: int8 weights are rounded to the nearest"]
+    elif set(outputs) & CALIBRATED:
+        notes += ["not calibrated: int8 weights are rounded to the nearest"]
     report("running the Keras network")
     expected = keras_logits(spec, loaded, pictures)
 

@@ -133,7 +133,9 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
         self.se_expand = unit("se_expand", activation=gate)
         self.projection = unit("projection")
         self.skip = unit("skip")
-        self.scale = self.add_weight(name="scale", shape=(), initializer="zeros")
+        # From zero, a short training spends its first epoch on growing it.
+        start = keras.initializers.Constant(0.3)
+        self.scale = self.add_weight(name="scale", shape=(), initializer=start)
         self.positional_scale = None
         if spec.positional_encoding:
             self.positional_scale = self.add_weight(

@@ -13,17 +13,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from movinet_runtime.classifier import Prediction, StreamClassifier, read_labels
+    from movinet_runtime.classifier import (
+        Prediction,
+        StreamClassifier,
+        StreamModel,
+        read_labels,
+    )
+    from movinet_runtime.decisions import Event, Selection, events, smoothed
     from movinet_runtime.errors import MovinetError
     from movinet_runtime.frames import Frame, FrameSource, open_frames, sample
     from movinet_runtime.preprocess import prepare
 
 _HOMES = {
+    "Event": "decisions",
+    "Selection": "decisions",
+    "events": "decisions",
+    "smoothed": "decisions",
     "Frame": "frames",
     "FrameSource": "frames",
     "MovinetError": "errors",
     "Prediction": "classifier",
     "StreamClassifier": "classifier",
+    "StreamModel": "classifier",
     "open_frames": "frames",
     "prepare": "preprocess",
     "read_labels": "classifier",
@@ -31,11 +42,16 @@ _HOMES = {
 }
 
 __all__ = [
+    "Event",
+    "Selection",
+    "events",
+    "smoothed",
     "Frame",
     "FrameSource",
     "MovinetError",
     "Prediction",
     "StreamClassifier",
+    "StreamModel",
     "open_frames",
     "prepare",
     "read_labels",

@@ -5,6 +5,7 @@ schema classes take 0.3 s to import and are not there on every board. Every offs
 checked against the file's end.
 """
 
+import hashlib
 import json
 import struct
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ class ModelFile:
         if content[4:8] != FILE_IDENTIFIER:
             raise ModelFileError(f"{path} is no TFLite model (it does not say TFL3 at byte 4)")
         return cls(path, content)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Checksum of the whole file."""
+        return hashlib.sha256(self.content).hexdigest()
 
     @cached_property
     def metadata(self) -> dict[str, Any]:

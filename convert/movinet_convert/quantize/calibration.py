@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from movinet_convert.flatbuffer import serialize
 from movinet_convert.graph import Graph
+from movinet_models.figures import clips, render
 from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.errors import SourceError
 from movinet_runtime.frames import IMAGES, open_frames
@@ -28,6 +29,7 @@ MIN_CLIP_FRAMES = 2
 MIN_FRAMES = 16
 # Wider inputs have more directions than a few hundred frames can tell apart.
 MAX_CHANNELS = 1000
+DRAWN_CLIPS = 24
 # Rendered streams that join the clips: noise excites directions that a few scenes leave out.
 NOISE_STREAMS, NOISE_FRAMES = 4, 12
 
@@ -114,6 +116,13 @@ def read_clips(
     return found
 
 
+def drawn_clips(size: tuple[int, int], fps: float) -> Clips:
+    """Return clips of drawn figures, two of each action: for where no clips are given."""
+    shown = [render(clip, fps=fps, side=max(size)) for clip in clips("train", DRAWN_CLIPS)]
+    frames = [[resized(frame, size) for frame in clip] for clip in shown]
+    return Clips(frames, [f"drawn {i}" for i in range(DRAWN_CLIPS)], [])
+
+
 def _matches(pattern: str) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
@@ -129,7 +138,7 @@ def _matches(pattern: str) -> list[Path]:
 
 
 def second_moments(
-    graph: Graph, clips: Clips, report: Callable[[int], None] = lambda frames: None
+    graph: Graph, seen: Clips, report: Callable[[int], None] = lambda frames: None
 ) -> Moments:
     """Measure E[x x^T] over pixels and frames at the inputs of pointwise convolutions.
 
@@ -137,7 +146,7 @@ def second_moments(
 
     Args:
         graph: the float step graph.
-        clips: what to stream through it.
+        seen: what to stream through it.
         report: called with 1 after each frame.
 
     Returns:
@@ -155,7 +164,7 @@ def second_moments(
     noise = [
         list(moving_noise((height, width), NOISE_FRAMES, seed)) for seed in range(NOISE_STREAMS)
     ]
-    streams = [*clips.streams(), *map(iter, noise)]
+    streams = [*seen.streams(), *map(iter, noise)]
     for values in observed(graph, names, streams):
         for name, value in values.items():
             pixels = value.reshape(-1, value.shape[-1]).astype(np.float64)

@@ -11,16 +11,23 @@ from movinet_runtime.errors import UsageError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.tensors import Array, State, TensorSpec
 
-EngineName = Literal["auto", "compiled", "interpreter"]
-ENGINES: tuple[EngineName, ...] = ("auto", "compiled", "interpreter")
+EngineName = Literal["auto", "compiled", "interpreter", "tflite-runtime"]
+ENGINES: tuple[EngineName, ...] = ("auto", "compiled", "interpreter", "tflite-runtime")
 
 
 class Engine(Protocol):
-    """What the rest of the runtime asks of an interpreter."""
+    """A loaded model: its weights once, for any number of streams."""
 
     image: TensorSpec
     logits: TensorSpec
     states: dict[str, TensorSpec]
+
+    def session(self) -> "Session":
+        """Begin a stream with a state of its own; sessions may run in different threads."""
+
+
+class Session(Protocol):
+    """One stream through a model, from all zeros on."""
 
     def step(self, image: NDArray[Any]) -> Array:
         """Run one frame after the current state.
@@ -38,28 +45,33 @@ class Engine(Protocol):
     def write_state(self, state: State) -> None:
         """Copy a state in; the next step follows it."""
 
+    def write_tensor(self, name: str, array: NDArray[Any]) -> None:
+        """Replace one tensor of the state."""
+
 
 def open_engine(model: ModelFile, threads: int | None = None, name: str = "auto") -> Engine:
     """Load a model into an engine.
 
     Args:
         model: a stream model.
-        threads: default: all cores up to four.
-        name: ``auto`` takes the compiled engine where it can run.
+        threads: default: the physical cores, at most four.
+        name: ``auto`` takes the compiled model where it can run, else LiteRT's
+            interpreter, else tflite-runtime's (32-bit ARM, old systems).
 
     Raises:
         ModelFileError: damaged, or not a stream model.
         UsageError: no such engine, or it cannot run on this machine.
+        MissingPackageError: its package is not installed.
     """
     if name not in ENGINES:
         raise UsageError(f"no engine '{name}'; there are {', '.join(ENGINES)}")
-    from movinet_runtime.engines.interpreter import InterpreterEngine
+    from movinet_runtime.engines.interpreter import LITERT, TFLITE_RUNTIME, InterpreterEngine
 
     threads = threads or default_threads()
-    able = compiled_runs_here(platform.machine(), _cpu_description())
+    able = compiled_runs_here(platform.machine(), _read("/proc/cpuinfo"))
     if name == "compiled" and not able:
         raise UsageError("the compiled engine needs a CPU with LSE atomics; use the interpreter")
-    if name != "interpreter" and able:
+    if name in ("auto", "compiled") and able:
         from movinet_runtime.engines.compiled import CompiledEngine, CompiledEngineError
 
         try:
@@ -67,7 +79,8 @@ def open_engine(model: ModelFile, threads: int | None = None, name: str = "auto"
         except CompiledEngineError:
             if name == "compiled":
                 raise
-    return InterpreterEngine(model, threads)
+    library = {"tflite-runtime": TFLITE_RUNTIME, "interpreter": LITERT}.get(name)
+    return InterpreterEngine(model, threads, library)
 
 
 def compiled_runs_here(machine: str, cpu_description: str) -> bool:
@@ -87,12 +100,25 @@ def compiled_runs_here(machine: str, cpu_description: str) -> bool:
 
 
 def default_threads() -> int:
-    """All cores up to four: more does not help a network of this size."""
-    return min(4, os.cpu_count() or 1)
+    """The physical cores, at most four: more does not help a network of this size."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(4, usable or 1, _physical_cores(_read("/proc/cpuinfo")) or usable or 1))
 
 
-def _cpu_description() -> str:
+def _physical_cores(cpu_description: str) -> int:
+    """Count distinct (socket, core) pairs; 0 where the system does not tell (ARM)."""
+    cores, socket = set(), ""
+    for line in cpu_description.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "physical id":
+            socket = value
+        elif key.strip() == "core id":
+            cores.add((socket, value))
+    return len(cores)
+
+
+def _read(path: str) -> str:
     try:
-        return Path("/proc/cpuinfo").read_text()
+        return Path(path).read_text()
     except OSError:
         return ""

@@ -7,6 +7,7 @@ swapping    two sets change places after each frame, for all other files.
 """
 
 import os
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -45,26 +46,38 @@ class CompiledEngine:
         self.image, self.logits, self.states = pair(inputs, outputs, str(model.path))
         del interpreter
         with native_messages_hidden():
-            self._prepare(model, threads)
-            self.write_state({name: spec.zeros() for name, spec in self.states.items()})
+            self.model = _compile(model, threads)
+        self.in_place = bool(model.metadata.get("in_place"))
+        self.lock = Lock()
 
-    def _prepare(self, model: ModelFile, threads: int) -> None:
-        self._model = _compile(model, threads)
-        (signature,) = self._model.get_signature_list().values()
+    def session(self) -> "CompiledSession":
+        """See :meth:`Engine.session`."""
+        with self.lock, native_messages_hidden():
+            return CompiledSession(self)
+
+
+class CompiledSession:
+    """One stream: buffers of its own, through a model that all share."""
+
+    def __init__(self, engine: CompiledEngine) -> None:
+        self._engine = engine
+        self.image, self.logits, self.states = engine.image, engine.logits, engine.states
+        model = engine.model
+        (signature,) = model.get_signature_list().values()
         names_in, names_out = signature["inputs"], signature["outputs"]
 
         def inputs() -> dict[str, Any]:
-            return dict(zip(names_in, self._model.create_input_buffers(0), strict=True))
+            return dict(zip(names_in, model.create_input_buffers(0), strict=True))
 
         first = inputs()
-        second = first if model.metadata.get("in_place") else inputs()
+        second = first if engine.in_place else inputs()
         second[self.image.name] = self._image = first[self.image.name]
-        results = dict(zip(names_out, self._model.create_output_buffers(0), strict=True))
+        results = dict(zip(names_out, model.create_output_buffers(0), strict=True))
         self._logits = results[self.logits.name]
         self._staged = np.empty(self.image.shape, self.image.dtype)
         # For each turn: the states' buffers, and handles in the signature's order. The public
         # run_by_index asks every buffer for its handle in every step: 1 % of it.
-        self._run = self._model._model.RunByIndex
+        self._run = model._model.RunByIndex
         self._turns = [
             (
                 now,
@@ -77,19 +90,21 @@ class CompiledEngine:
             for now, then in ((first, second), (second, first))
         ]
         self._turn = 0
+        self.write_state({name: spec.zeros() for name, spec in self.states.items()})
 
     def step(self, image: NDArray[Any]) -> Array:
-        """See :meth:`Engine.step`."""
+        """See :meth:`Session.step`."""
         fill(self._staged, image, self.image)
         self._image.write(self._staged)
         _, inputs, outputs = self._turns[self._turn]
-        self._run(0, inputs, outputs)
+        with self._engine.lock:
+            self._run(0, inputs, outputs)
         self._turn ^= 1
         logits = self._logits.read(self.logits.shape[-1], self.logits.dtype)
         return dequantized(logits, self.logits)
 
     def read_state(self) -> State:
-        """See :meth:`Engine.read_state`."""
+        """See :meth:`Session.read_state`."""
         buffers, _, _ = self._turns[self._turn]
         return {
             name: buffers[name].read(int(np.prod(spec.shape)), spec.dtype).reshape(spec.shape)
@@ -97,15 +112,19 @@ class CompiledEngine:
         }
 
     def write_state(self, state: State) -> None:
-        """See :meth:`Engine.write_state`.
+        """See :meth:`Session.write_state`.
 
         Raises:
             StateError: another model's; the present state is kept.
         """
         check_state(state, self.states)
-        buffers, _, _ = self._turns[self._turn]
         for name, array in state.items():
-            buffers[name].write(array)
+            self.write_tensor(name, array)
+
+    def write_tensor(self, name: str, array: NDArray[Any]) -> None:
+        """See :meth:`Session.write_tensor`."""
+        buffers, _, _ = self._turns[self._turn]
+        buffers[name].write(array)
 
 
 def _compile(model: ModelFile, threads: int) -> Any:

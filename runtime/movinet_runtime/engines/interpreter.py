@@ -6,43 +6,72 @@ addresses are looked up once: all shapes are static, and they stay where they ar
 """
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_runtime.errors import ModelFileError
+from movinet_runtime.errors import MissingPackageError, ModelFileError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.quiet import native_messages_hidden
 from movinet_runtime.tensors import Array, State, TensorSpec, check_state, dequantized, fill, pair
 
 
+LITERT, TFLITE_RUNTIME = "ai_edge_litert", "tflite_runtime"
+PACKAGES = {LITERT: "ai-edge-litert", TFLITE_RUNTIME: "'tflite-runtime==2.14.0' 'numpy<2'"}
+
+
 class InterpreterEngine:
-    """The LiteRT interpreter with XNNPACK.
+    """LiteRT's interpreter, or tflite-runtime's, with XNNPACK.
+
+    It has one memory for the states. A session that follows another one's step swaps its own
+    state in, which costs a copy of it each way; a session that is alone never does.
 
     Args:
         model: a stream model.
         threads: threads of the delegate.
+        library: ``LITERT`` or ``TFLITE_RUNTIME``; None takes what is installed.
 
     Raises:
         ModelFileError: damaged, or not a stream model.
+        MissingPackageError: no such library.
     """
 
-    def __init__(self, model: ModelFile, threads: int = 1) -> None:
-        self._interpreter = load_interpreter(model, threads)
+    def __init__(self, model: ModelFile, threads: int = 1, library: str | None = None) -> None:
+        self._interpreter = load_interpreter(model, threads, library=library)
         self.image, self.logits, self.states = pair(
             *signature_specs(self._interpreter, model), str(model.path)
         )
         signature = only_signature(self._interpreter, model)
         self._find_memory(signature)
         self._image[...] = self.image.zeros()
-        self.write_state({name: spec.zeros() for name, spec in self.states.items()})
+        self._write({name: spec.zeros() for name, spec in self.states.items()})
         self._interpreter.invoke()  # the first run is slow, and settles where tensors lie
         self._find_memory(signature)
+        self._lock = Lock()
+        self._resident: InterpreterSession | None = None
 
-    def step(self, image: NDArray[Any]) -> Array:
-        """See :meth:`Engine.step`."""
+    def session(self) -> "InterpreterSession":
+        """See :meth:`Engine.session`."""
+        return InterpreterSession(self)
+
+    @contextmanager
+    def holding(self, session: "InterpreterSession") -> Iterator[None]:
+        """Give the memory to one session at a time."""
+        with self._lock:
+            if self._resident is not session:
+                if self._resident is not None:
+                    self._resident.away = self.read()
+                self._write(session.away)
+                self._resident = session
+            yield
+
+    def run(self, image: NDArray[Any]) -> Array:
+        """Run one frame after the states in the memory."""
         fill(self._image, image, self.image)
         self._interpreter.invoke()
         # Now, not before the next step: the outputs are still in the caches (2 % of a step).
@@ -50,19 +79,18 @@ class InterpreterEngine:
             source[...] = target
         return dequantized(self._logits, self.logits).reshape(-1)
 
-    def read_state(self) -> State:
-        """See :meth:`Engine.read_state`."""
+    def read(self) -> State:
+        """Copy the states out of the memory."""
         return {name: source.copy() for name, (source, _) in self._pairs.items()}
 
-    def write_state(self, state: State) -> None:
-        """See :meth:`Engine.write_state`.
+    def _write(self, state: State) -> None:
+        for name, array in state.items():
+            self.write(name, array)
 
-        Raises:
-            StateError: another model's; the present state is kept.
-        """
-        check_state(state, self.states)
-        for name, (source, _) in self._pairs.items():
-            source[...] = state[name]
+    def write(self, name: str, array: NDArray[Any]) -> None:
+        """Copy a state's tensor into the memory."""
+        source, _ = self._pairs[name]
+        source[...] = array
 
     def _find_memory(self, signature: Mapping[str, Mapping[str, int]]) -> None:
         inputs, outputs = (
@@ -73,23 +101,69 @@ class InterpreterEngine:
         self._pairs = {name: (inputs[name], outputs[name]) for name in self.states}
 
 
-def load_interpreter(model: ModelFile, threads: int, allocate: bool = True) -> Any:
-    """Return a LiteRT interpreter; import it only now. It verifies the whole file.
+class InterpreterSession:
+    """One stream; its state is in the interpreter's memory, or away."""
+
+    def __init__(self, engine: InterpreterEngine) -> None:
+        self._engine = engine
+        self.away = {name: spec.zeros() for name, spec in engine.states.items()}
+
+    def step(self, image: NDArray[Any]) -> Array:
+        """See :meth:`Session.step`."""
+        with self._engine.holding(self):
+            return self._engine.run(image)
+
+    def read_state(self) -> State:
+        """See :meth:`Session.read_state`."""
+        with self._engine.holding(self):
+            return self._engine.read()
+
+    def write_state(self, state: State) -> None:
+        """See :meth:`Session.write_state`.
+
+        Raises:
+            StateError: another model's; the present state is kept.
+        """
+        check_state(state, self._engine.states)
+        for name, array in state.items():
+            self.write_tensor(name, array)
+
+    def write_tensor(self, name: str, array: NDArray[Any]) -> None:
+        """See :meth:`Session.write_tensor`."""
+        with self._engine.holding(self):
+            self._engine.write(name, array)
+
+
+def load_interpreter(
+    model: ModelFile, threads: int, allocate: bool = True, library: str | None = LITERT
+) -> Any:
+    """Return an interpreter; import it only now. It verifies the whole file.
 
     Raises:
         ModelFileError: the interpreter refuses the file.
+        MissingPackageError: the library is not installed.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
+    make = _interpreter_class(library)
     try:
         with native_messages_hidden():
-            interpreter = Interpreter(model_content=model.content, num_threads=threads)
+            interpreter = make(model_content=model.content, num_threads=threads)
             if allocate:
                 interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["refused by the interpreter"])[0]
         raise ModelFileError(f"{model.path} cannot be loaded: {reason}") from error
     return interpreter
+
+
+def _interpreter_class(library: str | None) -> Any:
+    for name in (LITERT, TFLITE_RUNTIME) if library is None else (library,):
+        try:
+            return import_module(f"{name}.interpreter").Interpreter
+        except ModuleNotFoundError:
+            continue
+    raise MissingPackageError(
+        f"{library or 'an interpreter'} is not installed: pip install {PACKAGES[library or LITERT]}"
+    )
 
 
 def signature_specs(

@@ -1,0 +1,94 @@
+"""Smoothing, label filters and events."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from movinet_runtime.classifier import Prediction
+from movinet_runtime.decisions import Event, Selection, events, smoothed
+from movinet_runtime.errors import LabelsError, UsageError
+
+LABELS = ["idle", "squat", "wave"]
+
+
+def stream(*rows: Sequence[float], fps: float = 5.0) -> list[Prediction]:
+    """Predictions with given probabilities of squat and wave; idle takes the rest."""
+    return [
+        Prediction(i, np.log(np.array([1 - sum(row), *row], np.float32) + 1e-12), LABELS, i / fps)
+        for i, row in enumerate(rows)
+    ]
+
+
+def test_smoothing() -> None:
+    flicker = stream(*[(0.9 * (i % 2), 0.0) for i in range(40)])
+    for options in ({"decay": 0.9}, {"mean": 10}):
+        last = list(smoothed(flicker, **options))[-1]  # type: ignore[arg-type]
+        assert last.probabilities[1] == pytest.approx(0.45, abs=0.05)
+        assert last.probabilities.sum() == pytest.approx(1, abs=1e-5)
+        assert last.time == flicker[-1].time
+    assert [p.logits is q.logits for p, q in zip(smoothed(flicker), flicker, strict=True)]
+    for wrong in ({"decay": 1.0}, {"mean": -1}, {"decay": 0.5, "mean": 3}):
+        with pytest.raises(UsageError):
+            smoothed(flicker, **wrong)  # type: ignore[arg-type]
+
+
+def test_selection() -> None:
+    (prediction,) = stream((0.3, 0.1))
+    assert Selection().top(prediction, 2) == prediction.top(2)
+    assert [n for n, _ in Selection.of(LABELS, deny=["idle"]).top(prediction, 3)] == [
+        "squat",
+        "wave",
+    ]
+    assert [n for n, _ in Selection.of(LABELS, allow=["wave"]).top(prediction, 3)] == ["wave"]
+    assert Selection.of(LABELS, allow=["wave"], threshold=0.2).top(prediction) == []
+    with pytest.raises(LabelsError, match="no label 'squats' in the model; did you mean 'squat'"):
+        Selection.of(LABELS, allow=["squats"])
+
+
+def test_an_action_starts_and_ends_once_though_it_flickers() -> None:
+    squat = [0.1, 0.8, 0.1, 0.7, 0.8, 0.9, 0.45, 0.8, 0.2, 0.8, 0.2, 0.2, 0.2, 0.1]
+    found = list(
+        events(stream(*[(p, 0.0) for p in squat]), 0.6, 0.4, 0.4, Selection.of(LABELS, ["squat"]))
+    )
+    assert [event.kind for event in found] == ["start", "end"]
+    start, end = found
+    assert (start.label, start.index) == ("squat", 5)
+    assert start.time == pytest.approx(0.6)  # the crossing, two frames before it was certain
+    assert end.time == pytest.approx(2.0)
+    assert end.duration == pytest.approx(1.4)
+    assert end.probability == pytest.approx(0.9)
+
+
+def test_what_is_active_at_the_end_ends_there() -> None:
+    found = list(events(stream(*[(0.9, 0.0)] * 5), min_duration=0.2))
+    assert found[-1] == Event("end", "squat", 0.8, 4, pytest.approx(0.9), pytest.approx(0.8))
+    with pytest.raises(UsageError, match="off <= on"):
+        events([], on=0.4, off=0.5)
+
+
+@given(
+    st.lists(st.floats(0, 1), max_size=60),
+    st.floats(0.1, 0.9),
+    st.floats(0.1, 1.0),
+    st.floats(0, 2),
+)
+def test_events_alternate_whatever_the_stream_does(
+    squat: list[float], on: float, ratio: float, least: float
+) -> None:
+    predictions = stream(*[(p, 0.0) for p in squat])
+    times = {}
+    last = None
+    for event in events(predictions, on, on * ratio, least):
+        assert event.kind == ("start" if times.get(event.label) is None else "end")
+        if event.kind == "end":
+            assert event.duration is not None
+            assert event.duration >= 0
+            times[event.label] = None
+        else:
+            times[event.label] = event.time
+        assert last is None or event.index >= last
+        last = event.index
+    assert not any(time is not None for time in times.values())
