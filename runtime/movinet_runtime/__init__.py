@@ -43,19 +43,19 @@ _HOMES = {
 
 __all__ = [
     "Event",
-    "Selection",
-    "events",
-    "smoothed",
     "Frame",
     "FrameSource",
     "MovinetError",
     "Prediction",
+    "Selection",
     "StreamClassifier",
     "StreamModel",
+    "events",
     "open_frames",
     "prepare",
     "read_labels",
     "sample",
+    "smoothed",
 ]
 
 

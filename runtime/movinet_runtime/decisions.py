@@ -40,7 +40,7 @@ def smoothed(
 
 def _smoothed(predictions: Iterable[Prediction], decay: float, mean: int) -> Iterator[Prediction]:
     window: deque[Array] = deque(maxlen=mean or 1)
-    average: Array | None = None
+    average: Array = np.empty(0, np.float32)
     for prediction in predictions:
         if not decay and not mean:
             yield prediction
@@ -50,8 +50,7 @@ def _smoothed(predictions: Iterable[Prediction], decay: float, mean: int) -> Ite
         if mean:
             average = np.mean(window, axis=0)
         else:
-            average = now if average is None else decay * average + (1 - decay) * now
-        assert average is not None
+            average = decay * average + (1 - decay) * now if average.size else now
         # Their logarithms are logits with just these probabilities.
         yield replace(prediction, logits=np.log(np.maximum(average, 1e-30)).astype(np.float32))
 

@@ -1,16 +1,20 @@
-"""Frames with their times from video files, animations, single images and folders."""
+"""Frames with their times from files, folders, cameras and network streams."""
 
+import glob
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from movinet_runtime.errors import MissingPackageError, SourceError
+
+if TYPE_CHECKING:
+    from movinet_runtime.live import Live
 
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 # What browsers show a GIF frame for that gives no duration.
@@ -26,18 +30,21 @@ class Frame:
     image: NDArray[np.uint8]  # [h, w, 3] RGB
     time: float  # seconds, from any origin
     duration: float = 0.0  # seconds it is meant to be seen; 0: not known
+    reopened: bool = False  # the first one after a live source was lost
 
 
 @dataclass(frozen=True)
 class FrameSource:
     """Something that gives frames, each time from the start.
 
-    ``duration`` is what the container claims, in seconds, for progress bars only.
+    ``duration`` is what the container claims, in seconds, for progress bars only;
+    ``live`` is the camera or stream, where it is one.
     """
 
     name: str
     frames: Iterable[Frame]
     duration: float | None = None
+    live: "Live | None" = None
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self.frames)
@@ -45,9 +52,14 @@ class FrameSource:
     def sampled(self, fps: float) -> Iterator[Frame]:
         """Yield frames at a fixed rate, chosen by their timestamps.
 
+        A live source gives its newest frame, and never repeats one.
+
         Raises:
             SourceError: the source has no frames, or breaks off with an error.
         """
+        if self.live is not None:
+            yield from self.live.sampled(fps)
+            return
         empty = True
         for frame in sample(self.frames, fps):
             empty = False
@@ -56,25 +68,81 @@ class FrameSource:
             raise SourceError(f"{self.name} has no frames")
 
 
-def open_frames(source: Path | str, image_fps: float = 5.0) -> FrameSource:
-    """Open a video file, an animation (GIF, WebP, PNG), an image, or a folder of images.
+def open_frames(
+    source: Path | str,
+    image_fps: float = 5.0,
+    size: tuple[int, int] | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> FrameSource:
+    """Open anything that gives frames.
 
     Args:
-        source: the path.
-        image_fps: how fast the images of a folder follow each other.
+        source: a video file, an animation (GIF, WebP, PNG), an image, a folder or a
+            pattern of images; ``camera:N`` or ``/dev/videoN``; ``picamera:N``; an
+            rtsp://, http:// or https:// address; ``-`` for raw RGB on standard input.
+        image_fps: how fast images, or raw frames, follow each other.
+        size: (width, height) of raw frames.
+        report: called with a line when a live source is lost, and when it is back.
 
     Raises:
-        SourceError: missing, or not a kind of file that can be read.
-        MissingPackageError: a video without PyAV.
+        SourceError: missing, or not a kind of source that can be read.
+        MissingPackageError: a video without PyAV, a Pi camera without Picamera2.
     """
+    name = str(source)
+    if name == "-" or _is_live(name):
+        return _open_live(name, image_fps, size, report)
+    if "://" in name:
+        return _open_url(name, report)
     path = Path(source)
     if not path.exists():
-        raise SourceError(f"{path} does not exist")
+        matches = [Path(match) for match in glob.glob(name)]
+        if not matches:
+            raise SourceError(f"{path} does not exist")
+        return _open_images(name, matches, image_fps)
     if path.is_dir():
-        return _open_folder(path, image_fps)
+        return _open_images(name, list(path.iterdir()), image_fps)
     if path.suffix.lower() in IMAGES:
-        return FrameSource(str(path), _Animation(path))
+        return FrameSource(name, _Animation(path))
     return _open_video(path)
+
+
+def _is_live(name: str) -> bool:
+    return name.startswith(("camera:", "picamera:", "/dev/video", "rtsp://", "rtsps://"))
+
+
+def _open_live(
+    name: str, fps: float, size: tuple[int, int] | None, report: Callable[[str], None]
+) -> FrameSource:
+    from movinet_runtime import live
+
+    if name == "-":
+        if size is None:
+            raise SourceError("raw frames on standard input need --size WIDTHxHEIGHT")
+        return FrameSource("standard input", live.raw_frames(size, fps))
+    kind, _, number = name.partition(":")
+    if kind in ("camera", "picamera"):
+        if not number.isdigit():
+            raise SourceError(f"'{name}': which one? {kind}:0 is the first")
+        opener = (
+            live.picamera(int(number)) if kind == "picamera" else live.v4l2(f"/dev/video{number}")
+        )
+    else:
+        opener = live.network(name) if "://" in name else live.v4l2(name)
+    return FrameSource(name, (), live=live.Live(name, opener, report))
+
+
+def _open_url(url: str, report: Callable[[str], None]) -> FrameSource:
+    """A file behind an address has a length; what has none is live."""
+    from movinet_runtime import live
+
+    container = live.open_network(url)
+    length = container.duration
+    container.close()
+    if length is None or length <= 0:
+        return FrameSource(url, (), live=live.Live(url, live.network(url), report))
+    import av
+
+    return FrameSource(url, _Video(url), length / av.time_base)
 
 
 def sample(frames: Iterable[Frame], fps: float) -> Iterator[Frame]:
@@ -110,7 +178,7 @@ def sample(frames: Iterable[Frame], fps: float) -> Iterator[Frame]:
 
 @dataclass(frozen=True)
 class _Video:
-    path: Path
+    path: Path | str
 
     def __iter__(self) -> Iterator[Frame]:
         import av
@@ -124,9 +192,23 @@ class _Video:
                 for picture in container.decode(stream):
                     last = last + 1 / rate if picture.time is None else float(picture.time)
                     duration = float((picture.duration or 0) * (picture.time_base or 0))
-                    yield Frame(_upright(picture), last, duration)
+                    yield _Decoded(picture, last, duration)
         except (av.FFmpegError, OSError) as error:
             raise SourceError(f"{self.path} breaks off: {error}") from error
+
+
+class _Decoded(Frame):
+    """A frame of a video; it becomes RGB when it is looked at, which most never are."""
+
+    def __init__(self, picture: Any, time: float, duration: float) -> None:
+        values = {"picture": picture, "time": time, "duration": duration, "reopened": False}
+        self.__dict__.update(values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "image":
+            raise AttributeError(name)
+        image = self.__dict__["image"] = upright(self.__dict__["picture"])
+        return image
 
 
 def _open_video(path: Path) -> FrameSource:
@@ -147,7 +229,7 @@ def _open_video(path: Path) -> FrameSource:
     return FrameSource(str(path), _Video(path), length / av.time_base if length else None)
 
 
-def _upright(picture: Any) -> NDArray[np.uint8]:
+def upright(picture: Any) -> NDArray[np.uint8]:
     """Decode to RGB and undo the rotation that the container notes (90 degree steps)."""
     image = picture.to_ndarray(format="rgb24")
     turns = round(picture.rotation / 90) % 4
@@ -184,11 +266,11 @@ class _Folder:
                 raise _unreadable(path, error) from error
 
 
-def _open_folder(path: Path, fps: float) -> FrameSource:
-    paths = [file for file in path.iterdir() if file.suffix.lower() in IMAGES]
+def _open_images(name: str, files: Iterable[Path], fps: float) -> FrameSource:
+    paths = [file for file in files if file.suffix.lower() in IMAGES]
     if not paths:
-        raise SourceError(f"{path} holds no images ({', '.join(sorted(IMAGES))})")
-    return FrameSource(str(path), _Folder(sorted(paths, key=_natural), fps), len(paths) / fps)
+        raise SourceError(f"{name} holds no images ({', '.join(sorted(IMAGES))})")
+    return FrameSource(name, _Folder(sorted(paths, key=_natural), fps), len(paths) / fps)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -20,7 +20,6 @@ from movinet_runtime.model_file import ModelFile
 from movinet_runtime.quiet import native_messages_hidden
 from movinet_runtime.tensors import Array, State, TensorSpec, check_state, dequantized, fill, pair
 
-
 LITERT, TFLITE_RUNTIME = "ai_edge_litert", "tflite_runtime"
 PACKAGES = {LITERT: "ai-edge-litert", TFLITE_RUNTIME: "'tflite-runtime==2.14.0' 'numpy<2'"}
 

@@ -1,0 +1,178 @@
+"""Live sources against real servers on loopback: newest frame wins, what is lost comes back."""
+
+import io
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from movinet_runtime import live, open_frames
+from movinet_runtime.errors import MissingPackageError, SourceError
+
+RATE = 25.0
+
+
+class Camera(BaseHTTPRequestHandler):
+    """An MJPEG camera: pictures that grow brighter with the time since it was switched on."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        server = self.server
+        assert isinstance(server, Switched)
+        while server.on:
+            value = min(255, int(40 * (time.monotonic() - server.since)))
+            data = io.BytesIO()
+            Image.new("RGB", (64, 48), (value, value, value)).save(data, "JPEG")
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {data.tell()}\r\n\r\n"
+            try:
+                self.wfile.write(head.encode() + data.getvalue() + b"\r\n")
+            except OSError:
+                return
+            time.sleep(1 / RATE)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class Switched(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    on = True
+    since = 0.0
+
+
+@contextmanager
+def camera(port: int = 0) -> Iterator[Switched]:
+    server = Switched(("127.0.0.1", port), Camera)
+    server.since = time.monotonic()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.on = False
+        server.shutdown()
+        server.server_close()
+
+
+def address(server: Switched) -> str:
+    return f"http://127.0.0.1:{server.server_address[1]}/"
+
+
+def test_the_newest_frame_wins() -> None:
+    """A consumer that is slow gets pictures of now, not of a queue."""
+    with camera() as server:
+        source = open_frames(address(server))
+        assert source.live is not None
+        behind, times = [], []
+        for frame in source.sampled(10):
+            shown = frame.image.mean() / 40
+            behind.append(time.monotonic() - server.since - shown)
+            times.append(frame.time)
+            time.sleep(0.4)
+            if len(times) == 6:
+                break
+    assert max(behind[1:]) < 1.0  # after five waits a queue would be two seconds behind
+    assert source.live.dropped > 3
+    assert all(later > earlier for earlier, later in pairwise(times))
+
+
+def test_a_lost_stream_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "FIRST_WAIT", 0.1)
+    lines: list[str] = []
+    with camera() as server:
+        port = int(server.server_address[1])
+        source = open_frames(address(server), report=lines.append)
+        frames = source.sampled(10)
+        assert not next(frames).reopened
+    with camera(port):
+        for frame in frames:
+            if frame.reopened:
+                break
+        frames.close()  # type: ignore[attr-defined]
+    assert source.live is not None
+    assert source.live.reopened == 1
+    assert [("lost" in line, "is back" in line) for line in lines] == [(True, False), (False, True)]
+
+
+def test_a_stream_that_stays_lost_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "FIRST_WAIT", 0.1)
+    with camera() as server:
+        source = open_frames(address(server))
+        assert source.live is not None
+        source.live.give_up = 1.0
+        frames = source.sampled(10)
+        next(frames)
+    with pytest.raises(SourceError, match="gave no frame for 1 s"):
+        list(frames)
+
+
+def test_what_cannot_be_opened_says_what_to_do() -> None:
+    with pytest.raises(SourceError, match="is the server running"):
+        open_frames("http://127.0.0.1:9/")
+    with pytest.raises(SourceError, match="is the server running"):
+        next(open_frames("rtsp://127.0.0.1:9/").sampled(5))
+    with pytest.raises(SourceError, match=r"ls /dev/video\* shows the cameras"):
+        next(open_frames("camera:97").sampled(5))
+    with pytest.raises(SourceError, match="camera:0 is the first"):
+        open_frames("camera:front")
+    with pytest.raises(MissingPackageError, match="python3-picamera2"):
+        next(open_frames("picamera:0").sampled(5))
+
+
+def test_a_video_behind_an_address_is_played_as_a_file(
+    write_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write_video(frames=20, fps=10)
+
+    class Files(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(path.stat().st_size))
+            self.end_headers()
+            self.wfile.write(path.read_bytes())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    source = open_frames(f"http://127.0.0.1:{server.server_address[1]}/clip.mp4")
+    assert source.live is None
+    assert len(list(source.sampled(5))) == len(list(open_frames(path).sampled(5))) == 10
+    server.shutdown()
+
+
+def test_raw_frames_on_standard_input(stream_model: Path) -> None:
+    raw = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), np.uint8).tobytes()
+    command = [sys.executable, "-m", "movinet_runtime.cli.main", "run", "-", "-m", stream_model]
+    done = subprocess.run([*command, "--size", "64x48"], input=raw, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"4 frames" in done.stdout
+    for options, message in (
+        (["--size", "64x50"], b"breaks off within frame 3"),
+        (["--size", "64"], b"--size is WIDTHxHEIGHT"),
+        ([], b"need --size"),
+    ):
+        done = subprocess.run([*command, *options], input=raw, capture_output=True)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_pattern_of_images(tmp_path: Path) -> None:
+    for i in (1, 2, 10):
+        Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / f"frame{i}.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    frames = list(open_frames(str(tmp_path / "frame*")).sampled(5))
+    assert [int(frame.image[0, 0, 0]) for frame in frames] == [1, 2, 10]
