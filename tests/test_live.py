@@ -155,7 +155,15 @@ def test_a_video_behind_an_address_is_played_as_a_file(
 
 def test_raw_frames_on_standard_input(stream_model: Path) -> None:
     raw = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), np.uint8).tobytes()
-    command = [sys.executable, "-m", "movinet_runtime.cli.main", "run", "-", "-m", stream_model]
+    command = [
+        sys.executable,
+        "-m",
+        "movinet_runtime.cli.main",
+        "run",
+        "-",
+        "-m",
+        str(stream_model),
+    ]
     done = subprocess.run([*command, "--size", "64x48"], input=raw, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert b"4 frames" in done.stdout

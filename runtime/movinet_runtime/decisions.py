@@ -183,7 +183,7 @@ def _events(
         time = float(prediction.index if prediction.time is None else prediction.time)
         index = prediction.index
         probabilities = prediction.probabilities
-        likely = {prediction.labels[i] for i in np.flatnonzero(probabilities >= off)}
+        likely = {prediction.labels[i] for i in np.flatnonzero(probabilities >= off).tolist()}
         values = dict(zip(prediction.labels, probabilities.tolist(), strict=True))
         for label in sorted(likely | tracks.keys()):
             if not selection.admits(label):

@@ -8,10 +8,11 @@ So nothing ever queues up, however slow the consumer is.
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-from threading import Condition, Thread
+from dataclasses import dataclass, field, replace
+from threading import Condition, Event, Thread
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,10 @@ class Live:
     give_up: float = GIVE_UP
     dropped: int = 0
     reopened: int = 0
-    _slot: Frame | None = None
+    _slot: deque[Frame] = field(default_factory=lambda: deque(maxlen=1))
+    _errors: list[Exception] = field(default_factory=list)
     _changed: Condition = field(default_factory=Condition)
-    _error: Exception | None = None
-    _stopped: bool = False
+    _stop: Event = field(default_factory=Event)
 
     def sampled(self, fps: float) -> Iterator[Frame]:
         """Yield the newest frame, at most ``fps`` a second; times are seconds since the first.
@@ -63,24 +64,22 @@ class Live:
         Raises:
             SourceError: it cannot be opened, or stayed lost for ``give_up`` seconds.
         """
-        self._stopped, self._error, self._slot = False, None, None
+        self._stop.clear()
+        self._slot.clear()
+        self._errors.clear()
         grabs = self.opener()
         thread = Thread(target=self._read, args=(grabs, 1 / fps), daemon=True, name=self.name)
         thread.start()
         try:
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._slot is not None or self._error)
-                    frame, self._slot = self._slot, None
-                    error = self._error
-                if frame is not None:
-                    yield frame
-                elif error is not None:
-                    raise error
+                    self._changed.wait_for(lambda: self._slot or self._errors)
+                    frame = self._slot.pop() if self._slot else None
+                if frame is None:
+                    raise self._errors[0]
+                yield frame
         finally:
-            with self._changed:
-                self._stopped = True
-                self._changed.notify_all()
+            self._stop.set()
             thread.join(READ_TIMEOUT + 1)
 
     def _read(self, grabs: Iterator[Grab], gap: float) -> None:
@@ -88,13 +87,13 @@ class Live:
         due, wait, last = 0.0, FIRST_WAIT, time.monotonic()
         lost = False
         try:
-            while not self._stopped:
+            while not self._stop.is_set():
                 reason = "it ended"
                 try:
                     for grab in grabs:
                         last = time.monotonic()
                         start = last if start is None else start
-                        if self._stopped:
+                        if self._stop.is_set():
                             return
                         if lost:
                             self.reopened += 1
@@ -114,12 +113,12 @@ class Live:
                 if not lost:
                     self.report(f"{self.name} is lost ({reason}); trying to open it again")
                 lost = True
-                self._sleep(wait)
+                self._stop.wait(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
                 grabs = self._again()
         except Exception as error:  # to the consumer, whatever it is
             with self._changed:
-                self._error = error
+                self._errors.append(error)
                 self._changed.notify_all()
 
     def _again(self) -> Iterator[Grab]:
@@ -128,18 +127,12 @@ class Live:
         except SourceError:
             return iter(())
 
-    def _sleep(self, seconds: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped, seconds)
-
     def _offer(self, frame: Frame) -> None:
         with self._changed:
-            if self._slot is not None:
+            if self._slot:
                 self.dropped += 1
-                frame = Frame(
-                    frame.image, frame.time, reopened=frame.reopened or self._slot.reopened
-                )
-            self._slot = frame
+                frame = replace(frame, reopened=frame.reopened or self._slot[0].reopened)
+            self._slot.append(frame)
             self._changed.notify_all()
 
 

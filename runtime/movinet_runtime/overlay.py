@@ -68,8 +68,8 @@ class Overlay:
             draw.line([left, y, left + width, y], FAINT)
         x = left + width * np.arange(len(recent)) / max(count - 1, 1)
         for index, colour in zip(self._shown, COLOURS, strict=False):
-            y = top + height * (1 - recent[:, index])
-            points = list(zip(x.tolist(), y.tolist(), strict=True))
+            heights = top + height * (1 - recent[:, index])
+            points = list(zip(x.tolist(), heights.tolist(), strict=True))
             if len(points) > 1:
                 draw.line(points, colour, 3, joint="curve")
 

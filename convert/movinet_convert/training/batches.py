@@ -99,7 +99,8 @@ def _coloured(video: Video, strength: float, rng: np.random.Generator) -> Video:
     grey = x.mean(axis=-1, keepdims=True)
     x = grey + saturation * (x - grey)
     mean = x.mean()
-    return np.clip(mean + contrast * (x - mean), 0, 255).astype(np.uint8)
+    clipped: Video = np.clip(mean + contrast * (x - mean), 0, 255).astype(np.uint8)
+    return clipped
 
 
 @dataclass

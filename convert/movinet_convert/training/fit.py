@@ -16,6 +16,7 @@ from movinet_convert.training.clips import TRAIN, VALIDATION, Collection
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 
+MEASURES = ("loss", "accuracy", "val_loss", "val_accuracy")
 STRIDE = 16  # resolutions on the way up are multiples of it
 
 
@@ -169,8 +170,7 @@ def fit(
             ).history
             history.append(
                 Epoch(
-                    *(round(logs[key][-1], 5) for key in ("loss", "accuracy")),
-                    *(round(logs[key][-1], 5) for key in ("val_loss", "val_accuracy")),
+                    **{key: round(logs[key][-1], 5) for key in MEASURES},
                     rate=float(model.optimizer.learning_rate),
                     resolution=train.side,
                     seconds=round(time.perf_counter() - began, 1),

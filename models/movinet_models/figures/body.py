@@ -4,6 +4,7 @@ Lengths are in body heights; x is forward, y to the left, z up, the floor is z =
 Every point is an array [frames, 3].
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,8 +62,8 @@ class Pose:
 
     pelvis: Points
     lean: NDArray[np.float64]  # of the torso, forward, radians [frames]
-    feet: tuple[Points, Points]  # ankles, in space
-    hands: tuple[Points, Points]  # relative to their shoulders
+    feet: Sequence[Points]  # ankles, in space
+    hands: Sequence[Points]  # relative to their shoulders
 
 
 def joints(body: Body, pose: Pose) -> dict[str, Points]:

@@ -1,8 +1,9 @@
 """A scene: a body in its clothes, a place, light and a camera, drawn frame by frame."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,7 +159,7 @@ class Scene:
         phase: float,
     ) -> None:
         """Draw limbs, head and prop, the farthest first."""
-        things = []
+        things: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
         for start, end, width, cloth in LIMBS:
             (a, da), (b, db) = camera.see(at[start]), camera.see(at[end])
             width *= self.body.girth * camera.scale
@@ -169,9 +170,9 @@ class Scene:
         things.append((depth - 0.01, _face, (draw, head - [0, radius * 0.35], radius * 1.05,
                                              self.clothes["hair"])))  # fmt: skip
         colour = self.clothes["prop"]
-        for depth, points in _prop(prop, at, phase, self.body):
+        for middle, points in _prop(prop, at, phase, self.body):
             seen = [camera.see(point)[0] for point in points]
-            things.append((camera.see(depth)[1], _surface, (draw, seen, colour)))
+            things.append((camera.see(middle)[1], _surface, (draw, seen, colour)))
         for _, paint, arguments in sorted(things, key=lambda thing: thing[0]):
             paint(*arguments)
 
@@ -331,4 +332,4 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> NDArray[np.fl
         coarse = rng.standard_normal((max(2, cells * height // width), cells)).astype(np.float32)
         image = Image.fromarray(np.concatenate([coarse, coarse[:, :1]], axis=1))
         total += np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-    return total / 2
+    return total * np.float32(0.5)

@@ -27,6 +27,7 @@ from movinet_runtime.preprocess import Fit, resized
 from movinet_runtime.stats import Stages
 
 BAR_WIDTH = 24
+FITS: dict[str, Fit] = {"crop": "crop", "stretch": "stretch", "pad": "pad"}
 OUTPUT = "Output"
 LIVE = "Live sources"
 DECISIONS = "Decisions"
@@ -183,7 +184,7 @@ def run(
 
     movinet run clip.mp4 -m a0.tflite --save labelled.mp4 --plot course.png --stats
     """
-    if fit not in ("crop", "stretch", "pad"):
+    if fit not in FITS:
         raise UsageError(f"--fit is crop, stretch or pad, not '{fit}'")
     if on_loss not in ("keep", "reset"):
         raise UsageError(f"--on-loss is keep or reset, not '{on_loss}'")
@@ -206,14 +207,7 @@ def run(
             sinks.append(outputs.enter_context(_video(save, selection, rate, total)))
         if plot is not None:
             sinks.append(outputs.enter_context(_plot(plot, selection)))
-        seen = _predictions(
-            classifier,
-            frames,
-            rate,
-            fit,
-            on_loss == "reset",
-            stages,  # type: ignore[arg-type]
-        )
+        seen = _predictions(classifier, frames, rate, FITS[fit], on_loss == "reset", stages)
         pairs = _smoothed(islice(seen, max_frames), smooth, mean)
         predictions = _written(pairs, sinks, stages)
         if as_events:
