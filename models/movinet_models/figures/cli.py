@@ -53,7 +53,7 @@ def figures(
     ):
         for _ in progress.track(pool.map(_write, missing, chunksize=8), total=len(missing)):
             pass
-    console.print(f"{len(jobs)} clips in {output}, {len(missing)} of them new", style="dim")
+    console.print(f"{len(jobs)} clips in {output}, {len(missing)} new", style="dim", soft_wrap=True)
 
 
 def _write(job: tuple[Clip, Path, int, float, int]) -> None:

@@ -1,0 +1,163 @@
+"""movinet train: what it reads, what it refuses, and that a killed training loses nothing."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from movinet_convert.training.batches import Augmentation, Batches
+from movinet_convert.training.clips import LabelledClip, collect, find_clips
+from movinet_convert.training.report import accuracy, confusion_matrix, scores
+from movinet_models.figures import LABELS, clips, render
+from movinet_runtime import StreamClassifier
+from movinet_runtime.errors import UsageError
+from movinet_runtime.writer import save_frames
+
+ODD = ["shaking hands (both)", "d\u00e9j\u00e0 vu, again & again", "\u6b66\u8853"]
+MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes with odd names, eight short clips of each."""
+    folder = tmp_path_factory.mktemp("clips")
+    for i, clip in enumerate(clips("train", 8 * len(LABELS))):
+        which = LABELS.index(clip.label)
+        if which < len(ODD):
+            (folder / ODD[which]).mkdir(exist_ok=True)
+            path = folder / ODD[which] / f"{i}.mp4"
+            save_frames(path, render(clip, frames=4 + i % 3, side=48), 5)
+    return folder
+
+
+def test_folders_and_tables(data: Path, tmp_path: Path) -> None:
+    found = find_clips(data)
+    assert len(found) == 24
+    assert {clip.label for clip in found} == set(ODD)
+    table = tmp_path / "clips.csv"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label", "split"])
+        rows.writerows([clip.path, clip.label, ""] for clip in found)
+    assert [(c.path, c.label) for c in find_clips(table)] == [(c.path, c.label) for c in found]
+    table.write_text("path,label,split\na.mp4,a,dev\n", "utf-8")
+    with pytest.raises(UsageError, match="line 2: split is train, validation, test, not 'dev'"):
+        find_clips(table)
+    table.write_text("file,class\nx,y\n", "utf-8")
+    with pytest.raises(UsageError, match="needs the columns path and label"):
+        find_clips(table)
+
+
+def test_validation_is_kept_back_by_file_and_the_same_every_time(data: Path) -> None:
+    found = collect(find_clips(data), validation=0.25)
+    assert found.labels == sorted(ODD)
+    for label in ODD:
+        assert sum(clip.label == label for clip in found.of("validation")) == 2
+    assert not {c.path for c in found.of("train")} & {c.path for c in found.of("validation")}
+    assert found == collect(find_clips(data), validation=0.25)
+
+
+def test_bad_data(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        find_clips(tmp_path / "gone")
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "clip.mp4").write_bytes(b"")
+    with pytest.raises(UsageError, match="has 1 classes; at least two"):
+        find_clips(tmp_path)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UsageError, match="no clips in nothing"):
+        find_clips(tmp_path)
+
+    good = find_clips(data)
+    broken = LabelledClip(tmp_path / "only" / "clip.mp4", good[0].label)
+    found = collect([broken, *good], validation=0.25)
+    assert len(found.clips) == len(good)
+    assert len(found.skipped) == 1
+    assert "clip.mp4" in found.skipped[0]
+    with pytest.raises(UsageError, match="no clip of other can be read"):
+        collect([*good, LabelledClip(broken.path, "other")], validation=0.25)
+
+
+def test_batches(data: Path) -> None:
+    found = collect(find_clips(data), validation=0.25)
+    labels = found.labels
+
+    def batches(**more: object) -> Batches:
+        return Batches(found.of("train"), labels, 5.0, 8, 32, 4, **more)  # type: ignore[arg-type]
+
+    plain = batches()
+    video, truth, weights = plain[0]
+    assert (video.shape, truth.shape, weights.shape) == ((4, 8, 32, 32, 3), (4, 8, 3), (4, 8))
+    assert video.max() <= 1
+    last = weights.argmax(axis=1)
+    assert set(last) <= {3, 4, 5}  # clips are 4 to 6 frames long
+    np.testing.assert_array_equal(weights.sum(axis=1), 1)
+    np.testing.assert_array_equal(video[0, last[0]], video[0, 7])
+
+    varied = batches(augmentation=Augmentation(), seed=3)
+    first = varied[1]
+    np.testing.assert_array_equal(first[0], varied[1][0])
+    np.testing.assert_allclose(first[2].sum(axis=1), 8, rtol=1e-5)
+    varied.epoch = 1
+    assert not np.array_equal(first[0], varied[1][0])
+
+
+def test_precision_and_recall() -> None:
+    confusion = confusion_matrix([0, 0, 0, 1, 1], [0, 0, 1, 1, 1], 3)
+    assert accuracy(confusion) == 0.8
+    rows = scores(confusion, ["a", "b", "c"])
+    assert [(s.precision, s.recall) for s in rows] == [(1.0, 0.6667), (0.6667, 1.0), (None, None)]
+
+
+def test_train_kill_resume_export_run(data: Path, tmp_path: Path) -> None:
+    """The whole road, in processes as a user starts them."""
+    output = tmp_path / "mine.keras"
+    command = [*MOVINET, "train", str(data), "-o", str(output), "-m", "t0-stream", "-w", "none"]
+    options = ["--resolution", "32", "--frames", "4", "--batch", "6", "--epochs", "3", "--json"]
+    env = os.environ | {"PYTHONUNBUFFERED": "1"}
+    checkpoint = tmp_path / "mine.checkpoint.npz"
+    started = subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+    )
+    while not checkpoint.exists():
+        assert started.poll() is None, started.stdout.read() if started.stdout else ""
+        time.sleep(0.05)
+    started.send_signal(signal.SIGKILL)
+    started.communicate()
+    assert not output.exists()
+
+    again = subprocess.run([*command, *options], capture_output=True, text=True, env=env)
+    assert again.returncode == 2
+    assert "add --resume" in again.stderr
+    other = subprocess.run(
+        [*command, *options, "--resume", "--rate", "0.1"], capture_output=True, text=True, env=env
+    )
+    assert other.returncode == 2
+    assert "other options" in other.stderr
+    done = subprocess.run([*command, *options, "--resume"], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/3" not in done.stderr
+    report = json.loads(done.stdout)
+    assert len(report["epochs"]) == 3
+    assert [row["label"] for row in report["classes"]] == sorted(ODD)
+    assert {path.name for path in (tmp_path / "mine.report").iterdir()} == {
+        "report.json",
+        "confusion.png",
+        "curves.png",
+    }
+    assert not checkpoint.exists()
+
+    model = tmp_path / "mine.tflite"
+    export = [*MOVINET, "export", "t0-stream", "-w", str(output), "-o", str(model)]
+    exported = subprocess.run(export, capture_output=True, text=True)
+    assert exported.returncode == 0, exported.stderr
+    classifier = StreamClassifier(model)
+    assert list(classifier.labels) == sorted(ODD)
+    assert classifier.size == (32, 32)
