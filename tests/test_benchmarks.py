@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from movinet_benchmarks.peers import bare_invoke, interleaved, signature_step
+from movinet_benchmarks.measure import interleaved
+from movinet_benchmarks.peers import bare_invoke, signature_step
 from movinet_runtime import StreamClassifier
 
 

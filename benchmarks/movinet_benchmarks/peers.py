@@ -9,8 +9,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from movinet_benchmarks.measure import Step, interleaved
 from movinet_runtime import StreamClassifier, open_frames
 from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.errors import MovinetError, UsageError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import resized
 
-Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
-Step = Callable[[Frame], object]
 VARIANTS = ("float32", "float16", "dynamic", "int8")
 CLIP = "clips/carving_ice.mp4"
 WEIGHTS = "reference/a0_stream/ckpt"
@@ -59,24 +56,6 @@ def bare_invoke(path: Path) -> Step:
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
     return lambda _: interpreter.invoke()
-
-
-def interleaved(steps: Mapping[str, Step], images: list[Frame], rounds: int) -> dict[str, Array]:
-    """Time every step once a round, so that a noisy machine hits all alike; seconds.
-
-    The frame is copied just before: one that was decoded a moment ago is in the caches.
-    """
-    for step in steps.values():
-        for image in images[:3]:
-            step(image)
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for i in range(rounds):
-        for name, step in steps.items():
-            image = images[i % len(images)].copy()
-            start = time.perf_counter()
-            step(image)
-            times[name].append(time.perf_counter() - start)
-    return {name: np.array(values) for name, values in times.items()}
 
 
 def compare(shared: Path, folder: Path, rounds: int) -> dict[str, dict[str, float]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from movinet_benchmarks.peers import interleaved
+from movinet_benchmarks.measure import interleaved
 from movinet_convert.export import Exported
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_runtime import StreamClassifier

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "figures": ("'movinet-models[figures]'", "Draw a data set of human figures in action."),
     "train": ("'movinet-convert[hub]'", "Teach a model one's own classes."),
     "export": ("movinet-convert", "Make TFLite files from weights."),
+    "bench": ("movinet-benchmarks", "Measure models beside each other; compare measurements."),
     "verify": ("movinet-benchmarks", "Measure how true variants are to the float32 model."),
 }
 
@@ -51,9 +52,12 @@ class LazyGroup(TyperGroup):
             raise MissingPackageError(
                 f"'movinet {cmd_name}' is not installed: pip install {package}"
             )
-        app = typer.Typer(rich_markup_mode="rich")
-        function = points[cmd_name].load()
-        app.command(cmd_name, help=function.__doc__)(function)
+        offered = points[cmd_name].load()
+        if isinstance(offered, typer.Typer):  # with sub-commands of its own
+            app = offered
+        else:
+            app = typer.Typer(rich_markup_mode="rich")
+            app.command(cmd_name, help=offered.__doc__)(offered)
         command = typer.main.get_command(app)
         command.name = cmd_name
         return command

@@ -1,0 +1,218 @@
+"""``movinet bench`` and ``movinet bench compare``."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from typer.core import TyperGroup
+
+from movinet_benchmarks.formats import FORMATS, HEADINGS, about, cells
+from movinet_benchmarks.gate import Check, compare
+from movinet_benchmarks.measure import measure
+from movinet_benchmarks.report import Report, read_report
+from movinet_runtime.errors import UsageError
+from movinet_runtime.files import written_whole
+
+REGRESSION = 1
+MEASURE = "measure"
+COLOURS = {"same": "", "better": "green", "worse": "bold red"}
+
+
+class MeasureByDefault(TyperGroup):
+    """Takes ``bench model.tflite`` for ``bench measure model.tflite``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command before models and options."""
+        if args and args[0] not in (*self.commands, "--help"):
+            args = [MEASURE, *args]
+        return list(super().parse_args(ctx, args))
+
+
+bench = typer.Typer(
+    cls=MeasureByDefault,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Measure models beside each other, and compare measurements.",
+)
+
+
+@bench.command(MEASURE)
+def measure_command(
+    models: Annotated[list[Path], typer.Argument(help="Stream models (.tflite).")],
+    clip: Annotated[
+        Path | None, typer.Option(help="Video, GIF or folder to run; default: drawn figures.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="The float32 file: also measure fidelity.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Timed steps of each model.")] = 200,
+    threads: Annotated[
+        str, typer.Option(help="Threads, several separated by commas: 1,2,4.")
+    ] = "1",
+    engine: Annotated[
+        str, typer.Option(help="Engines, separated by commas: compiled,interpreter.")
+    ] = "auto",
+    long_frames: Annotated[
+        int, typer.Option(min=2, help="Length of the long stream of the fidelity.")
+    ] = 100,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Also write it: report.json, .md, .html, or NAME.github.json, NAME.bencher.json; "
+            "repeat it.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+) -> None:
+    """Time models by turns, with their states carried, and say what they cost.
+
+    movinet bench a0-stream-*.tflite --against a0-stream-float32.tflite
+
+    movinet bench mine.tflite --clip clip.mp4 --threads 1,2,4 -o report.html -o report.json
+    """
+    outputs = {path: _format(path) for path in output or ()}
+    console = Console(stderr=True)
+    columns = (TextColumn("measuring"), BarColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, disable=not console.is_terminal, transient=True
+    ) as progress:
+        task = progress.add_task("", total=rounds)
+        report = measure(
+            models,
+            clip,
+            rounds,
+            _list(engine),
+            _counts(threads),
+            against,
+            long_frames,
+            lambda n: progress.advance(task, n),
+        )
+    for path, form in outputs.items():
+        with written_whole(path) as temporary:
+            temporary.write_text(FORMATS[form](report), "utf-8")
+    if as_json:
+        print(FORMATS["json"](report), end="")
+    else:
+        _print(report)
+
+
+@bench.command("compare")
+def compare_command(
+    base: Annotated[Path, typer.Argument(help="A report (.json), or a model (.tflite).")],
+    new: Annotated[Path, typer.Argument(help="Another one; two models are timed by turns.")],
+    fail_if_slower: Annotated[str, typer.Option(help="Allowed: exit code 1 beyond it.")] = "5%",
+    rounds: Annotated[int, typer.Option(min=20, help="Timed steps of two models.")] = 400,
+    against: Annotated[
+        Path | None, typer.Option(help="Two models: the float32 file for their fidelity.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The checks as JSON.")] = False,
+) -> None:
+    """Decide whether something became worse: exit code 0 no, 1 yes, 2 it cannot be said.
+
+    Times are worse only where the whole 95 % interval of the ratio of medians is beyond
+    what is allowed; two models are timed by turns in one run, which a noisy machine
+    cannot tilt. Sizes, ops, partitions and fidelity must not be worse at all.
+
+    movinet bench compare before.json after.json --fail-if-slower 5%
+
+    movinet bench compare old.tflite new.tflite
+    """
+    slower = _share(fail_if_slower)
+    models = [path.suffix == ".tflite" for path in (base, new)]
+    if any(models) and not all(models):
+        raise UsageError("compare two reports or two models, not one of each")
+    if all(models):
+        checks = compare(*_by_turns(base, new, rounds, against), slower, paired=True)
+    else:
+        checks = compare(read_report(base), read_report(new), slower)
+    worse = [check for check in checks if check.verdict == "worse"]
+    if as_json:
+        print(json.dumps({"worse": bool(worse), "checks": [asdict(c) for c in checks]}, indent=1))
+    else:
+        _print_checks(checks, slower)
+    if worse:
+        raise typer.Exit(REGRESSION)
+
+
+def _by_turns(base: Path, new: Path, rounds: int, against: Path | None) -> tuple[Report, Report]:
+    """Measure two models in one run; return a report of each, under one name."""
+    both = measure([base, new], rounds=rounds, against=against)
+    reports = [both | {"variants": [v | {"name": "model"}]} for v in both["variants"]]
+    return reports[0], reports[1]
+
+
+def _format(path: Path) -> str:
+    endings = {
+        ".github.json": "github",
+        ".bencher.json": "bencher",
+        ".json": "json",
+        ".md": "markdown",
+        ".html": "html",
+    }
+    for ending, form in endings.items():
+        if path.name.endswith(ending):
+            return form
+    raise UsageError(f"cannot tell the format of {path}: it ends in {', '.join(endings)}")
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _counts(text: str) -> list[int]:
+    parts = _list(text)
+    if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"--threads takes numbers such as 1,2,4, not '{text}'")
+    return [int(part) for part in parts]
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 10:
+        raise UsageError(f"--fail-if-slower takes 5% or 0.05, not '{text}'")
+    return value
+
+
+def _print(report: Report) -> None:
+    """The variants as columns: there are more figures than variants."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    rows: list[Sequence[str]] = [cells(variant) for variant in report["variants"]]
+    for row in rows:
+        table.add_column(row[0], justify="right", overflow="fold")
+    for i, heading in enumerate(HEADINGS[1:], start=1):
+        table.add_row(heading, *(row[i] for row in rows))
+    console = Console()
+    console.print(table)
+    for line in about(report):
+        style = "yellow" if line.startswith("DISTURBED") else "dim"
+        console.print(line, style=style, highlight=False, soft_wrap=True)
+
+
+def _print_checks(checks: list[Check], slower: float) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("variant", "what", "base", "new", "", ""):
+        table.add_column(column, justify="right" if column in ("base", "new") else "left")
+    for check in checks:
+        style = COLOURS[check.verdict]
+        verdict = "" if check.verdict == "same" else check.verdict
+        table.add_row(
+            check.variant, check.what, check.base, check.new, check.why, verdict, style=style
+        )
+    console = Console()
+    console.print(table)
+    worse = sum(check.verdict == "worse" for check in checks)
+    console.print(f"{worse} worse (allowed: {slower:.0%} slower)" if worse else "nothing is worse")
