@@ -9,6 +9,7 @@ from typing import Any
 from movinet_benchmarks.fidelity import MAX_DB
 from movinet_benchmarks.report import Report, Variant, key, sqnr
 
+LINE = 18  # pixels between labels
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
@@ -196,14 +197,21 @@ def _trade_off(report: Report) -> str:
     front = [(ms, db) for ms, db, _ in points if not _beaten(ms, db, points)]
     line = " ".join("{:.1f},{:.1f}".format(*place(ms, db)) for ms, db in sorted(front))
     parts.append(f'<polyline points="{line}" fill="none" stroke="#999" stroke-dasharray="5 4"/>')
+    taken: list[float] = []  # heights of labels, so that near points stay legible
     for i, (ms, db, variant) in enumerate(points):
         x, y = place(ms, db)
+        beside = y + 5
+        while any(abs(beside - other) < LINE for other in taken):
+            beside += LINE
+        taken.append(beside)
         label = html.escape(variant["name"]) + (
             " (reference)" if db >= MAX_DB else f", {db:.1f} dB"
         )
+        right = x > width * 0.55
+        anchor, shift = ("end", -12) if right else ("start", 12)
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="{PALETTE[i % len(PALETTE)]}"/>'
-            f'<text x="{x + 11:.1f}" y="{y + 5:.1f}">{label}</text>'
+            f'<text x="{x + shift:.1f}" y="{beside:.1f}" text-anchor="{anchor}">{label}</text>'
         )
     return "<h2>Fidelity over latency</h2>" + _svg(width, height, parts)
 
