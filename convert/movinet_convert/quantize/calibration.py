@@ -167,7 +167,7 @@ def second_moments(
     streams = [*seen.streams(), *map(iter, noise)]
     for values in observed(graph, names, streams):
         for name, value in values.items():
-            pixels = value.reshape(-1, value.shape[-1]).astype(np.float64)
+            pixels = value.reshape(-1, value.shape[-1])
             sums[name] += pixels.T @ pixels
             counts[name] += len(pixels)
         report(1)
