@@ -1,5 +1,7 @@
 """The stream classifier: state as a value, the published contract, wrong files."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +266,36 @@ def test_published_layouts_run(shared: Path, variant: str, noise_frames: list[Fr
     assert int(classifier.state["state_head_pool_frame_count"][0]) == len(noise_frames)
     classifier.reset()
     np.testing.assert_array_equal(logits(classifier, noise_frames), first)
+
+
+LOAD = """
+import sys
+import numpy as np
+from movinet_runtime import StreamClassifier
+from movinet_runtime.errors import MovinetError
+
+try:
+    classifier = StreamClassifier(sys.argv[1], threads=1)
+    classifier.step(np.zeros((*classifier.size, 3), np.uint8))
+except MovinetError as error:
+    print(error)
+"""
+
+
+def test_hostile_files_end_in_one_line(stream_model: Path, tmp_path: Path) -> None:
+    """Bytes changed where the structure is: refused with a line, or run, but never a crash."""
+    rng = np.random.default_rng(5)
+    whole = stream_model.read_bytes()
+    refused = 0
+    for i in range(10):
+        content = bytearray(whole)
+        for _ in range(rng.integers(1, 6)):
+            end = int(rng.integers(1, 60_000))
+            at = end if rng.random() < 0.4 else len(content) - end
+            content[at] = int(rng.integers(0, 256))
+        path = tmp_path / f"{i}.tflite"
+        path.write_bytes(content)
+        done = subprocess.run([sys.executable, "-c", LOAD, path], capture_output=True, text=True)
+        assert done.returncode == 0, (i, done.stderr)
+        refused += str(path) in done.stdout
+    assert refused > 3

@@ -7,12 +7,16 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
-from movinet_runtime.errors import UsageError
+from movinet_runtime.errors import ModelFileError, UsageError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.tensors import Array, State, TensorSpec
 
 EngineName = Literal["auto", "compiled", "interpreter", "tflite-runtime"]
 ENGINES: tuple[EngineName, ...] = ("auto", "compiled", "interpreter", "tflite-runtime")
+
+
+# What a file with sound structure and senseless contents makes of the code that reads it.
+DAMAGE = (LookupError, ValueError, TypeError, RuntimeError, UnicodeError, OverflowError)
 
 
 class Engine(Protocol):
@@ -65,9 +69,16 @@ def open_engine(model: ModelFile, threads: int | None = None, name: str = "auto"
     """
     if name not in ENGINES:
         raise UsageError(f"no engine '{name}'; there are {', '.join(ENGINES)}")
+    try:
+        return _opened(model, threads or default_threads(), name)
+    except DAMAGE as error:  # the verifier knows the structure, not what indices mean
+        reason = f"{type(error).__name__} {error}".strip()
+        raise ModelFileError(f"{model.path} is damaged: {reason}") from error
+
+
+def _opened(model: ModelFile, threads: int, name: str) -> Engine:
     from movinet_runtime.engines.interpreter import LITERT, TFLITE_RUNTIME, InterpreterEngine
 
-    threads = threads or default_threads()
     able = compiled_runs_here(platform.machine(), _read("/proc/cpuinfo"))
     if name == "compiled" and not able:
         raise UsageError("the compiled engine needs a CPU with LSE atomics; use the interpreter")
