@@ -20,12 +20,14 @@ from movinet_convert.graph import Graph
 from movinet_convert.parameters import random_weights
 from movinet_models.family import lookup
 from movinet_runtime import StreamClassifier
+from movinet_runtime.quiet import hide_native_messages_at_exit
 
 TRIALS, ROUNDS, ALLOWED = 20, 300, 0.05
 EXTRA = 3  # identity convolutions
 
 
 def main() -> None:
+    hide_native_messages_at_exit()
     with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
         spec = lookup("a0-stream")
         graph = stream_graph.build(spec, random_weights(spec, 12))
