@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
-from movinet_runtime.errors import ModelFileError, UsageError
+from movinet_runtime.errors import MissingPackageError, ModelFileError, UsageError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.tensors import Array, State, TensorSpec
 
@@ -73,7 +73,7 @@ def open_engine(model: ModelFile, threads: int | None = None, name: str = "auto"
         return _opened(model, threads or default_threads(), name)
     except DAMAGE as error:  # the verifier knows the structure, not what indices mean
         reason = f"{type(error).__name__} {error}".strip()
-        raise ModelFileError(f"{model.path} is damaged: {reason}") from error
+        raise ModelFileError(f"{model.path} cannot be used: {reason}") from error
 
 
 def _opened(model: ModelFile, threads: int, name: str) -> Engine:
@@ -87,7 +87,7 @@ def _opened(model: ModelFile, threads: int, name: str) -> Engine:
 
         try:
             return CompiledEngine(model, threads)
-        except CompiledEngineError:
+        except (CompiledEngineError, MissingPackageError):
             if name == "compiled":
                 raise
     library = {"tflite-runtime": TFLITE_RUNTIME, "interpreter": LITERT}.get(name)
