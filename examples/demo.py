@@ -1,50 +1,50 @@
-"""The whole way once: weights, an exported file, labels on a clip, as a user would type it.
+"""Export A0, draw a clip whose actor changes what it does, label it frame by frame.
 
-With ``$MOVINET_SHARED`` it takes the reference weights and a real video from there;
-without, untrained weights and a rendered clip.
+Everything goes to ``out/``; ``out/demo.gif`` is the clip with its labels and probability
+curves. With ``MOVINET_SHARED`` the weights are the reference's, else untrained: the labels
+mean nothing yet, the rest is real.
 """
 
 import os
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+import numpy as np
+
+from movinet_models.figures import ACTIONS
+from movinet_models.figures.scene import Scene
+from movinet_runtime.writer import save_frames
 
 OUT = Path("out")
 MOVINET = Path(sys.executable).with_name("movinet")
+SEED, SIDE, FPS, SECONDS = 11, 224, 10.0, 4.0
+ACTS = ("jumping jacks", "picking up")
 
 
 def main() -> None:
     OUT.mkdir(exist_ok=True)
-    weights, clip = sources()
-    model = OUT / "a0-stream-float32.tflite"
-    movinet("export", "a0-stream", "--weights", weights, "--clip", clip, "--output", model)
-    movinet("run", clip, "--model", model, "--top-k", "5")
+    clip, model = OUT / "figure.gif", OUT / "a0-stream-float32.tflite"
+    rng = np.random.default_rng(SEED)
+    script = [(ACTIONS[act], SECONDS) for act in ACTS]
+    scene = replace(Scene.random(rng, SIDE), occluder=None)
+    save_frames(clip, scene.frames(script, FPS, rng), FPS)
+    print(f"demo: {clip}, a drawn figure: {', then '.join(ACTS)}")
+    movinet("export", "a0-stream", "--weights", weights(), "--clip", clip, "--output", model)
+    movinet("run", clip, "--model", model, "--top-k", "5", "--save", OUT / "demo.gif")
+    print(f"\nsee {OUT / 'demo.gif'}")
 
 
-def sources() -> tuple[str, Path]:
-    """Weights and a clip, and one line that says which."""
+def weights() -> str:
+    """Choose weights, and say in one line which."""
     shared = os.environ.get("MOVINET_SHARED")
     if shared:
-        print("demo: reference weights (random values, so the labels mean nothing) and a real clip")
-        weights = Path(shared) / "reference" / "a0_stream" / "ckpt"
-        return str(weights), Path(shared) / "clips" / "carving_ice.mp4"
-    print("demo: untrained weights and a rendered clip, since MOVINET_SHARED is not set")
-    return "random:0", render(OUT / "ball.gif")
-
-
-def render(path: Path, frames: int = 30, side: int = 172) -> Path:
-    """A bouncing ball at 10 frames a second."""
-    pictures = []
-    for i in range(frames):
-        picture = Image.new("RGB", (side, side), (30, 40, 60))
-        x, y = 20 + 4 * i, side - 30 - abs((9 * i) % 200 - 100)
-        ImageDraw.Draw(picture).ellipse((x - 15, y - 15, x + 15, y + 15), fill=(240, 170, 40))
-        pictures.append(picture)
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100)
-    return path
+        print("demo: reference weights (random values, so the labels mean nothing)")
+        return str(Path(shared) / "reference" / "a0_stream" / "ckpt")
+    print("demo: untrained weights, since MOVINET_SHARED is not set")
+    return "random:0"
 
 
 def movinet(*arguments: str | Path) -> None:

@@ -45,7 +45,7 @@ def test_the_same_logits_on_tflite_runtime(tmp_path: Path) -> None:
         variant = VARIANTS[path.stem](graph, None)
         path.write_bytes(flatbuffer.serialize(variant, path.stem, {}))
     environment = os.environ | {"PYTHONPATH": str(RUNTIME)}
-    command = [python, "-c", STEPS, tmp_path / "frames.npy", *paths]
+    command: list[str | Path] = [python, "-c", STEPS, tmp_path / "frames.npy", *paths]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     for path in paths:

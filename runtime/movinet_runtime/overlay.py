@@ -46,7 +46,7 @@ class Overlay:
         height = round(picture.height * self.width / picture.width)
         line = max(14, self.width // 20)
         room = 5 * line
-        legend = line * CURVES
+        legend = line * CURVES + line // 2
         sheet = Image.new("RGB", (self.width, _even(height + 2 * line + room + legend)), PAPER)
         sheet.paste(picture.resize((self.width, height), Image.Resampling.BILINEAR))
         draw = ImageDraw.Draw(sheet)
