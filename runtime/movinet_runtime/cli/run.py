@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +19,7 @@ from rich.table import Table
 
 from movinet_runtime.classifier import Prediction, StreamClassifier, read_labels
 from movinet_runtime.decisions import Event, Selection, events, smoothed
-from movinet_runtime.errors import MissingPackageError, UsageError
+from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 from movinet_runtime.frames import Frame, FrameSource, open_frames
 from movinet_runtime.preprocess import Fit, resized
@@ -41,12 +40,7 @@ def run(
             "picamera:N; rtsp://, http(s)://; - for raw RGB on standard input."
         ),
     ],
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            "--model", "-m", help="A stream model (.tflite); default: that of movinet-models."
-        ),
-    ] = None,
+    model: Annotated[Path, typer.Option("--model", "-m", help="A stream model (.tflite).")],
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many labels.")] = 5,
     labels: Annotated[
         Path | None, typer.Option(help="One label a line; default: those in the model.")
@@ -176,7 +170,7 @@ def run(
     The last line is the answer for the whole clip: each frame's labels take in all
     frames before it.
 
-    movinet run clip.mp4
+    movinet run clip.mp4 -m a0.tflite
 
     movinet run camera:0 --model a0.tflite --smooth 0.7 --events
 
@@ -189,9 +183,7 @@ def run(
     if on_loss not in ("keep", "reset"):
         raise UsageError(f"--on-loss is keep or reset, not '{on_loss}'")
     names = None if labels is None else read_labels(labels)
-    classifier = StreamClassifier(
-        _embedded() if model is None else model, threads, names, engine, horizon
-    )
+    classifier = StreamClassifier(model, threads, names, engine, horizon)
     selection = Selection.of(classifier.labels, allow or (), deny or (), threshold)
     if load_state is not None:
         classifier.load_state(load_state)
@@ -223,16 +215,6 @@ def run(
         if frames.live is not None:
             about |= {"dropped": frames.live.dropped, "reopened": frames.live.reopened}
         print(json.dumps(about), file=sys.stderr)
-
-
-def _embedded() -> Path:
-    """Find the model that movinet-models brings."""
-    if find_spec("movinet_models") is not None:
-        from movinet_models.embedded import MODEL
-
-        if MODEL.exists():
-            return MODEL
-    raise MissingPackageError("no --model, and none installed: pip install movinet-models")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
