@@ -13,8 +13,7 @@ from rich.table import Table
 from movinet_benchmarks.fidelity import LONG_FRAMES, Fidelity, Streams, compare, record
 from movinet_benchmarks.layers import LayerError, layer_errors
 from movinet_runtime import StreamClassifier
-from movinet_runtime.errors import MissingPackageError, UsageError
-from movinet_runtime.files import written_whole
+from movinet_runtime.plot import new_figure, save_figure
 
 GATE_FAILED = 1
 LAYER_FRAMES = 8
@@ -140,13 +139,7 @@ def plot_errors(found: list[Fidelity], path: Path) -> None:
     Raises:
         MissingPackageError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError(
-            "--plot needs matplotlib: pip install 'movinet-benchmarks[plot]'"
-        ) from error
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = new_figure(9, 4)
     axes = figure.subplots()
     for fidelity in found:
         axes.plot(fidelity.error_db, label=fidelity.path.stem, linewidth=1)
@@ -154,11 +147,7 @@ def plot_errors(found: list[Fidelity], path: Path) -> None:
     axes.set_ylabel("SQNR of the logits, dB")
     axes.grid(alpha=0.3)
     axes.legend(loc="best")
-    with written_whole(path) as temporary:
-        try:
-            figure.savefig(temporary, dpi=120)
-        except ValueError as error:
-            raise UsageError(f"cannot draw {path}: {error}") from error
+    save_figure(figure, path)
 
 
 def _failures(fidelity: Fidelity, min_sqnr: float | None, min_agreement: float | None) -> list[str]:

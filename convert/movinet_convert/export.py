@@ -108,7 +108,7 @@ def export(
         graph = clip_graph.build(spec, loaded.weights, frames)
     pictures, name = parity_clip(spec, clip, PARITY_FRAMES if spec.streams else frames)
     clips, moments = None, None
-    if spec.streams and calibrate != () and set(outputs) & CALIBRATED:
+    if spec.streams and (calibrate is None or calibrate) and set(outputs) & CALIBRATED:
         side, fps = (spec.resolution, spec.resolution), spec.architecture.fps
         if calibrate is None:
             report("drawing clips to calibrate on")

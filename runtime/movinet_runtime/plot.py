@@ -1,7 +1,8 @@
-"""The course of the probabilities as a picture."""
+"""Pictures: the course of the probabilities, and how any figure is made and saved."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,34 @@ from movinet_runtime.files import written_whole
 CURVES = 6
 
 
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure of a size in inches.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingPackageError(
+            "pictures need matplotlib: pip install 'movinet-runtime[plot]'"
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure whole, in the format that the name's ending says.
+
+    Raises:
+        UsageError: no such picture format.
+    """
+    with written_whole(path) as temporary:
+        try:
+            figure.savefig(temporary, dpi=120)
+        except ValueError as error:
+            raise UsageError(f"cannot draw {path}: {error}") from error
+
+
 def draw_course(path: Path, predictions: Sequence[Prediction], selection: Selection) -> None:
     """Draw the labels that were ever most likely over time.
 
@@ -20,19 +49,13 @@ def draw_course(path: Path, predictions: Sequence[Prediction], selection: Select
         MissingPackageError: matplotlib is not installed.
         UsageError: no such picture format.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError(
-            "--plot needs matplotlib: pip install 'movinet-runtime[plot]'"
-        ) from error
     if not predictions:
         return
     labels = predictions[0].labels
     values = np.stack([prediction.probabilities for prediction in predictions])
     times = [p.index if p.time is None else p.time for p in predictions]
     counted = [i for i, label in enumerate(labels) if selection.admits(label)]
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = new_figure(9, 4)
     axes = figure.subplots()
     for index in sorted(counted, key=lambda i: -values[:, i].max())[:CURVES]:
         axes.plot(times, values[:, index], label=labels[index])
@@ -41,8 +64,4 @@ def draw_course(path: Path, predictions: Sequence[Prediction], selection: Select
     axes.set_ylim(0, 1)
     axes.grid(alpha=0.3)
     axes.legend(loc="best")
-    with written_whole(path) as temporary:
-        try:
-            figure.savefig(temporary, dpi=120)
-        except ValueError as error:
-            raise UsageError(f"cannot draw {path}: {error}") from error
+    save_figure(figure, path)

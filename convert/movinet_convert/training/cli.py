@@ -15,8 +15,7 @@ from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 
 SCRATCH = "none"
-# With less time on the clock than a training of every epoch needs, the last part of the
-# cosine matters most; these defaults suit a few hundred clips and published weights.
+# For a few hundred clips and published weights.
 EPOCHS, FREEZE, BATCH, PATIENCE = 30, 3, 8, 8
 
 

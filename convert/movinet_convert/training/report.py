@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from movinet_convert.training.fit import Epoch
 from movinet_runtime.errors import MissingPackageError
 from movinet_runtime.files import written_whole
+from movinet_runtime.plot import new_figure, save_figure
 
 Confusion = NDArray[np.int64]  # [true class, predicted class]
 
@@ -84,22 +85,13 @@ def write_report(
     except MissingPackageError:
         return [report]
     for name, figure in pictures.items():
-        with written_whole(folder / name) as temporary:
-            figure.savefig(temporary, dpi=120)
+        save_figure(figure, folder / name)
     return [report, *(folder / name for name in pictures)]
-
-
-def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError("pictures need matplotlib: pip install matplotlib") from error
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _draw_confusion(confusion: Confusion, labels: Sequence[str]) -> Any:
     side = 2.5 + 0.42 * len(labels)
-    figure = _figure(side + 1, side)
+    figure = new_figure(side + 1, side)
     axes = figure.subplots()
     share = confusion / np.maximum(1, confusion.sum(axis=1, keepdims=True))
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -115,7 +107,7 @@ def _draw_confusion(confusion: Confusion, labels: Sequence[str]) -> Any:
 
 
 def _draw_curves(history: Sequence[Epoch]) -> Any:
-    figure = _figure(8, 3.2)
+    figure = new_figure(8, 3.2)
     epochs = range(1, len(history) + 1)
     for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for prefix, label in (("", "training"), ("val_", "validation")):
