@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from movinet_benchmarks.clips import LabelledClip, collect, find_clips
 from movinet_convert.training.batches import Augmentation, Batches
-from movinet_convert.training.clips import LabelledClip, collect, find_clips
 from movinet_convert.training.report import accuracy, confusion_matrix, scores
 from movinet_models.figures import LABELS, clips, render
 from movinet_runtime import StreamClassifier

@@ -12,10 +12,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
-from movinet_benchmarks.formats import FORMATS, HEADINGS, about, cells
+from movinet_benchmarks.arm.cores import CORES
+from movinet_benchmarks.arm.rehearse import find_core
+from movinet_benchmarks.formats import FORMATS, about, cells, headings
 from movinet_benchmarks.gate import Check, compare
 from movinet_benchmarks.measure import measure
-from movinet_benchmarks.report import Report, read_report
+from movinet_benchmarks.report import Report, cores, read_report
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 
@@ -63,6 +65,16 @@ def measure_command(
     long_frames: Annotated[
         int, typer.Option(min=2, help="Length of the long stream of the fidelity.")
     ] = 100,
+    core: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also run on this emulated core, check the logits and count instructions: "
+            f"{', '.join(CORES)}; repeat it. Needs qemu-user, apt and a C compiler.",
+        ),
+    ] = None,
+    core_frames: Annotated[
+        int, typer.Option(min=3, help="Frames on an emulated core, half a second each.")
+    ] = 8,
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -79,14 +91,17 @@ def measure_command(
     movinet bench a0-stream-*.tflite --against a0-stream-float32.tflite
 
     movinet bench mine.tflite --clip clip.mp4 --threads 1,2,4 -o report.html -o report.json
+
+    movinet bench a0-stream-*.tflite --core cortex-a72 --core cortex-a76
     """
+    emulated = [find_core(name) for name in core or ()]
     outputs = {path: _format(path) for path in output or ()}
     console = Console(stderr=True)
-    columns = (TextColumn("measuring"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(
         *columns, console=console, disable=not console.is_terminal, transient=True
     ) as progress:
-        task = progress.add_task("", total=rounds)
+        task = progress.add_task("measuring", total=rounds)
         report = measure(
             models,
             clip,
@@ -96,6 +111,9 @@ def measure_command(
             against,
             long_frames,
             lambda n: progress.advance(task, n),
+            emulated,
+            core_frames,
+            lambda line: progress.update(task, description=line),
         )
     for path, form in outputs.items():
         with written_whole(path) as temporary:
@@ -115,6 +133,7 @@ def compare_command(
     against: Annotated[
         Path | None, typer.Option(help="Two models: the float32 file for their fidelity.")
     ] = None,
+    times: Annotated[bool, typer.Option(help="Compare times; not those of two machines.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="The checks as JSON.")] = False,
 ) -> None:
     """Decide whether something became worse: exit code 0 no, 1 yes, 2 it cannot be said.
@@ -126,6 +145,8 @@ def compare_command(
     movinet bench compare before.json after.json --fail-if-slower 5%
 
     movinet bench compare old.tflite new.tflite
+
+    movinet bench compare committed.json today.json --no-times
     """
     slower = _share(fail_if_slower)
     models = [path.suffix == ".tflite" for path in (base, new)]
@@ -134,7 +155,7 @@ def compare_command(
     if all(models):
         checks = compare(*_by_turns(base, new, rounds, against), slower, paired=True)
     else:
-        checks = compare(read_report(base), read_report(new), slower)
+        checks = compare(read_report(base), read_report(new), slower, times=times)
     worse = [check for check in checks if check.verdict == "worse"]
     if as_json:
         print(json.dumps({"worse": bool(worse), "checks": [asdict(c) for c in checks]}, indent=1))
@@ -190,10 +211,11 @@ def _print(report: Report) -> None:
     """The variants as columns: there are more figures than variants."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    rows: list[Sequence[str]] = [cells(variant) for variant in report["variants"]]
+    emulated = cores(report)
+    rows: list[Sequence[str]] = [cells(variant, emulated) for variant in report["variants"]]
     for row in rows:
         table.add_column(row[0], justify="right", overflow="fold")
-    for i, heading in enumerate(HEADINGS[1:], start=1):
+    for i, heading in enumerate(headings(report)[1:], start=1):
         table.add_row(heading, *(row[i] for row in rows))
     console = Console()
     console.print(table)

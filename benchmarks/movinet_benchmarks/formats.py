@@ -3,11 +3,11 @@
 import html
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from movinet_benchmarks.fidelity import MAX_DB
-from movinet_benchmarks.report import Report, Variant, key, sqnr
+from movinet_benchmarks.report import Report, Variant, arm, cores, key, sqnr
 
 LINE = 18  # pixels between labels
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -30,6 +30,8 @@ def as_github(report: Report) -> str:
         rows.append(_github(f"{name}: states", "bytes", variant["state_bytes"]))
         rows.append(_github(f"{name}: partitions", "count", variant["partitions"]))
         rows.append(_github(f"{name}: peak memory", "bytes", variant["start"]["peak_bytes"]))
+        for core, one in arm(variant).items():
+            rows.append(_github(f"{name}: {core}", "instructions", one["instructions"]))
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -53,6 +55,9 @@ def as_bencher(report: Report) -> str:
             "state-size": {"value": variant["state_bytes"]},
             "partitions": {"value": variant["partitions"]},
             "peak-memory": {"value": variant["start"]["peak_bytes"]},
+        } | {
+            f"instructions-{core}": {"value": one["instructions"]}
+            for core, one in arm(variant).items()
         }
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
@@ -76,8 +81,13 @@ HEADINGS = (
 )
 
 
-def cells(variant: Variant) -> list[str]:
-    """One row of the table under ``HEADINGS``."""
+def headings(report: Report) -> list[str]:
+    """The columns of a report's table; emulated cores come last."""
+    return [*HEADINGS, *(f"M instr. {core}" for core in cores(report))]
+
+
+def cells(variant: Variant, emulated: Sequence[str] = ()) -> list[str]:
+    """One row of the table under ``headings``."""
     step, start = variant["step_ms"], variant["start"]
     fidelity = sqnr(variant)
     outside = sum(variant["ops_outside"].values())
@@ -97,7 +107,12 @@ def cells(variant: Variant) -> list[str]:
         f"{variant['frames_per_second']:.0f}",
         f"{variant['real_time_factor']:.0f}",
         "-" if fidelity is None else "reference" if fidelity >= MAX_DB else f"{fidelity:.1f}",
+        *(_instructions(arm(variant).get(core)) for core in emulated),
     ]
+
+
+def _instructions(rehearsal: Mapping[str, Any] | None) -> str:
+    return "-" if rehearsal is None else f"{rehearsal['instructions'] / 1e6:.2f}"
 
 
 def about(report: Report) -> list[str]:
@@ -109,22 +124,27 @@ def about(report: Report) -> list[str]:
         f"Python {where['python']}, {packages}",
         f"{run['rounds']} rounds of {run['clip']}, interleaved, states carried",
     ]
+    if cores(report):
+        lines.append("instructions: executed for a frame on the emulated core, all else warm")
     return lines + [f"DISTURBED: {reason}" for reason in where["disturbances"]]
 
 
 def as_markdown(report: Report) -> str:
     """A table for a README or a pull request."""
-    rows = [HEADINGS, ["---", *["---:"] * (len(HEADINGS) - 1)]]
-    rows += [cells(variant) for variant in report["variants"]]
+    columns = headings(report)
+    rows = [columns, ["---", *["---:"] * (len(columns) - 1)]]
+    rows += [cells(variant, cores(report)) for variant in report["variants"]]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return table + "\n\n" + "\n".join(f"* {line}" for line in about(report)) + "\n"
 
 
 def as_html(report: Report) -> str:
     """One page with its pictures inside; it opens without a network and runs no script."""
-    heads = "".join(f"<th>{html.escape(name)}</th>" for name in HEADINGS)
+    heads = "".join(f"<th>{html.escape(name)}</th>" for name in headings(report))
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells(variant)) + "</tr>"
+        "<tr>"
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells(variant, cores(report)))
+        + "</tr>"
         for variant in report["variants"]
     )
     notes = "".join(f"<li>{html.escape(line)}</li>" for line in about(report))

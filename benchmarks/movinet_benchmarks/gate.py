@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from movinet_benchmarks.report import Report, Variant, key, sqnr
+from movinet_benchmarks.report import Report, Variant, arm, key, sqnr
 from movinet_benchmarks.statistics import ratio
 from movinet_runtime.errors import UsageError
 
 Verdict = Literal["same", "better", "worse"]
 # What may change without a reason: labels and versions in the metadata; rounding on other CPUs.
 BYTES_SLACK = 0.005
+INSTRUCTIONS_SLACK = 0.005
 SQNR_SLACK_DB = 1.0
 
 
@@ -28,7 +29,9 @@ class Check:
     why: str = ""
 
 
-def compare(base: Report, new: Report, slower: float, paired: bool = False) -> list[Check]:
+def compare(
+    base: Report, new: Report, slower: float, paired: bool = False, times: bool = True
+) -> list[Check]:
     """Check every variant that both reports have.
 
     A time is worse only if the whole 95 % interval of the ratio of medians lies beyond
@@ -38,6 +41,7 @@ def compare(base: Report, new: Report, slower: float, paired: bool = False) -> l
         base, new: reports.
         slower: allowed share, 0.05 for 5 %.
         paired: both were measured by turns in one run.
+        times: compare them at all; those of two machines say nothing.
 
     Raises:
         UsageError: they have no variant in common.
@@ -52,7 +56,8 @@ def compare(base: Report, new: Report, slower: float, paired: bool = False) -> l
             checks.append(Check(name, "variant", "there", "missing", "worse"))
             continue
         checks += _deterministic(name, before[name], after[name])
-        checks.append(_time(name, before[name], after[name], slower, paired))
+        if times:
+            checks.append(_time(name, before[name], after[name], slower, paired))
     return checks
 
 
@@ -94,6 +99,15 @@ def _deterministic(name: str, base: Variant, new: Variant) -> list[Check]:
         elif b < a * (1 - slack):
             verdict = "better"
         checks.append(Check(name, what, str(a), str(b), verdict))
+    for core, one in arm(base).items():
+        a, b = one["instructions"], arm(new).get(core, {}).get("instructions")
+        verdict = "same"
+        if b is None or b > a * (1 + INSTRUCTIONS_SLACK):
+            verdict = "worse"
+        elif b < a * (1 - INSTRUCTIONS_SLACK):
+            verdict = "better"
+        counted = "not counted" if b is None else f"{b / 1e6:.2f}"
+        checks.append(Check(name, f"M instructions, {core}", f"{a / 1e6:.2f}", counted, verdict))
     before, after = sqnr(base), sqnr(new)
     if before is not None:
         verdict = "worse" if after is None or after < before - SQNR_SLACK_DB else "same"

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_benchmarks import environment
+from movinet_benchmarks.arm.cores import Core
+from movinet_benchmarks.arm.rehearse import Rehearsal, rehearse
 from movinet_benchmarks.fidelity import Fidelity, Streams, compare, record
 from movinet_benchmarks.report import Measurement, Report, Start, as_report
 from movinet_benchmarks.statistics import Samples, summary
@@ -102,6 +104,9 @@ def measure(
     against: Path | None = None,
     long_frames: int = 100,
     progress: Progress = lambda n: None,
+    cores: Sequence[Core] = (),
+    core_frames: int = 8,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Measure models in one interleaved run, and how true they are.
 
@@ -113,6 +118,9 @@ def measure(
         against: the float32 model that fidelity is measured against; None: not measured.
         long_frames: of the long stream of the fidelity.
         progress: called with 1 after each round, of ``rounds`` in all.
+        cores: emulated cores to count instructions on, afterwards.
+        core_frames: for each of them.
+        report: called with a line before each step there.
 
     Returns:
         A report: docs/benchmarks.md.
@@ -142,9 +150,20 @@ def measure(
     return as_report(
         found,
         fidelity,
+        _rehearsals(names, cores, images[:core_frames], report),
         {"clip": clip.name if clip else "drawn figures", "rounds": rounds},
         environment.describe() | environment.as_json(before, after),
     )
+
+
+def _rehearsals(
+    names: Mapping[str, Path],
+    cores: Sequence[Core],
+    images: Sequence[Frame],
+    report: Callable[[str], None],
+) -> dict[str, list[Rehearsal]]:
+    found = rehearse(list(names.values()), cores, images, report=report)
+    return {name: [found[path, core.name] for core in cores] for name, path in names.items()}
 
 
 def _names(models: Sequence[Path]) -> dict[str, Path]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from movinet_benchmarks.arm.rehearse import Rehearsal
 from movinet_benchmarks.fidelity import Fidelity
 from movinet_benchmarks.statistics import Summary
 from movinet_runtime.errors import UsageError
@@ -74,6 +75,7 @@ class Measurement:
 def as_report(
     found: Sequence[Measurement],
     fidelity: Mapping[str, Fidelity],
+    rehearsals: Mapping[str, Sequence[Rehearsal]],
     run: Mapping[str, Any],
     environment: Mapping[str, Any],
 ) -> Report:
@@ -84,6 +86,7 @@ def as_report(
             "frames_per_second": round(one.frames_per_second, 2),
             "real_time_factor": round(one.real_time_factor, 3),
             "fidelity": None,
+            "arm": {r.core: asdict(r) for r in rehearsals.get(one.name, ())},
         }
         if one.name in fidelity:
             both = fidelity[one.name]
@@ -130,6 +133,16 @@ def key(variant: Variant) -> str:
         return str(variant["name"])
     threads = "1 thread" if variant["threads"] == 1 else f"{variant['threads']} threads"
     return f"{variant['name']} ({variant['engine']}, {threads})"
+
+
+def cores(report: Report) -> list[str]:
+    """Name the emulated cores that some variant of a report ran on, in their order."""
+    return list(dict.fromkeys(core for variant in report["variants"] for core in arm(variant)))
+
+
+def arm(variant: Variant) -> dict[str, Any]:
+    """Return what a variant cost on emulated cores, by core; older reports have none."""
+    return dict(variant.get("arm") or {})
 
 
 def sqnr(variant: Variant) -> float | None:

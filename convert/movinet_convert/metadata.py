@@ -36,6 +36,7 @@ def describe(
     """Return the description that goes into the file."""
     arch = spec.architecture
     random = loaded.source.startswith("random")
+    frames = loaded.clip_frames or arch.frames
     return {
         "version": METADATA_VERSION,
         "model": spec.id,
@@ -44,8 +45,8 @@ def describe(
         "labels": labels,
         "resolution": spec.resolution,
         "fps": arch.fps,
-        "clip_frames": arch.frames,
-        "horizon": arch.frames if spec.streams else 0,
+        "clip_frames": frames,
+        "horizon": frames if spec.streams else 0,
         "input_range": [0.0, 1.0],
         "states": {name: name for name in graph.inputs if name in graph.outputs},
         "in_place": graph.updates_in_place(),

@@ -202,7 +202,8 @@ class MoViNet(keras.Model):  # type: ignore[misc]
     """A clip classifier: video float32 [batch, time, h, w, 3] in [0, 1] -> logits.
 
     ``model(video)`` gives [batch, classes], in the stream form after the last
-    frame. Labels travel in the saved file.
+    frame. Labels, and how many frames the clips of the training had, travel in the
+    saved file.
     """
 
     def __init__(
@@ -212,12 +213,14 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         resolution: int | None = None,
         labels: list[str] | None = None,
         dropout: float = 0.0,
+        clip_frames: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.spec = lookup(model_id).at(resolution)
         self.classes = classes
         self.labels = labels
+        self.clip_frames = clip_frames
         spec = self.spec
         act = ops.hard_silu if spec.streams else ops.silu
         by_name = {unit.name: unit for unit in units(spec, classes)}
@@ -279,6 +282,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
             "resolution": self.spec.resolution,
             "labels": self.labels,
             "dropout": self.dropout.rate,
+            "clip_frames": self.clip_frames,
             "name": self.name,
         }
 

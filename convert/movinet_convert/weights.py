@@ -1,9 +1,11 @@
 """Bring weights from where they are published to canonical names, every tensor accounted for."""
 
 import hashlib
+import json
 import re
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,13 +15,18 @@ from typing import Any
 import numpy as np
 
 from movinet_convert.parameters import Array, Weights, parameters, random_weights
+from movinet_models import embedded
 from movinet_models.family import MODEL_IDS, ModelSpec, lookup
 from movinet_runtime.errors import MissingPackageError, WeightsError
+from movinet_runtime.files import written_whole
 
 SUPPORTED = (
     "a Model Garden checkpoint (prefix, folder or .tar.gz), a hub SavedModel "
-    "(folder, .tar.gz, handle or URL), a .keras file of this toolkit, or 'random[:SEED]'"
+    "(folder, .tar.gz, handle or URL), a .keras or .npz file of this toolkit, 'embedded' "
+    "(drawn figures), or 'random[:SEED]'"
 )
+EMBEDDED = "embedded"
+ABOUT = "about"  # the entry of an .npz file that is no tensor
 CLASSIFIER = ("classifier/kernel", "classifier/bias")
 RANDOM_CLASSES = 600
 
@@ -53,7 +60,8 @@ class LoadedWeights:
     source: str
     sha256: str
     labels: list[str] | None = None
-    resolution: int | None = None  # known only of .keras files
+    resolution: int | None = None  # these two are known only of .keras and .npz files
+    clip_frames: int | None = None
     new_classifier: bool = False
 
     @property
@@ -82,6 +90,8 @@ def load_weights(source: str, spec: ModelSpec, classes: int | None = None) -> Lo
         return LoadedWeights(weights, f"random:{seed}", digest)
     if source.startswith(("http://", "https://")):
         return _from_path(_resolve(source), source, spec, classes)
+    if source == EMBEDDED:
+        return _from_path(embedded.WEIGHTS, source, spec, classes)
     return _from_path(Path(source), source, spec, classes)
 
 
@@ -91,16 +101,19 @@ def _from_path(path: Path, source: str, spec: ModelSpec, classes: int | None) ->
         with _unpacked(path) as folder:
             found = _from_path(folder, source, spec, classes)
         return replace(found, sha256=digest)
-    labels, resolution = None, None
+    about: dict[str, Any] = {}
     if path.suffix == ".keras":
-        tensors, labels, resolution = _read_keras(path)
+        tensors, about = _read_keras(path)
+        files = [path]
+    elif path.suffix == ".npz":
+        tensors, about = _read_npz(path)
         files = [path]
     elif (path / "saved_model.pb").is_file():
         tensors, files = _read_checkpoint(path / "variables" / "variables", by_name=True)
     else:
         tensors, files = _read_checkpoint(_prefix(path, source), by_name=False)
     weights, new = fit(tensors, spec, classes, source)
-    return LoadedWeights(weights, source, _digest(_chunks(files)), labels, resolution, new)
+    return LoadedWeights(weights, source, _digest(_chunks(files)), new_classifier=new, **about)
 
 
 def fit(
@@ -250,7 +263,8 @@ def _with_layer_names(
     return renamed
 
 
-def _read_keras(path: Path) -> tuple[dict[str, Array], list[str] | None, int]:
+def _read_keras(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return tensors, and what else the file says (fields of LoadedWeights)."""
     if not path.is_file():
         raise WeightsError(f"no weights at {path}; supported: {SUPPORTED}")
     from movinet_convert.backend import keras
@@ -264,7 +278,39 @@ def _read_keras(path: Path) -> tuple[dict[str, Array], list[str] | None, int]:
     if not isinstance(network, MoViNet):
         raise WeightsError(f"{path} is a Keras model, but not a MoViNet of this toolkit")
     values = {name: np.asarray(value) for name, value in network.parameters().items()}
-    return values, network.labels, network.spec.resolution
+    about = {
+        "labels": network.labels,
+        "resolution": network.spec.resolution,
+        "clip_frames": network.clip_frames,
+    }
+    return values, about
+
+
+def _read_npz(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read what :func:`save_npz` wrote."""
+    try:
+        with np.load(path) as file:
+            tensors = {name: file[name] for name in file.files}
+        about = json.loads(str(tensors.pop(ABOUT)))
+        known = {name: about[name] for name in ("labels", "resolution", "clip_frames")}
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"cannot read {path} as weights of this toolkit: {error}") from error
+    return {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}, known
+
+
+def save_npz(loaded: LoadedWeights, path: Path) -> None:
+    """Write weights in half the size: kernels in float16, all else as it is.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    about = {name: getattr(loaded, name) for name in ("labels", "resolution", "clip_frames")}
+    arrays = {
+        name: tensor.astype(np.float16) if name.endswith("/kernel") else tensor
+        for name, tensor in loaded.weights.items()
+    }
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{ABOUT: np.array(json.dumps(about))}, **arrays)  # type: ignore[arg-type]
 
 
 def _prefix(path: Path, source: str) -> Path:

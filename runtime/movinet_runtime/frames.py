@@ -231,7 +231,8 @@ def _open_video(path: Path) -> FrameSource:
 
 def upright(picture: Any) -> NDArray[np.uint8]:
     """Decode to RGB and undo the rotation that the container notes (90 degree steps)."""
-    image = picture.to_ndarray(format="rgb24")
+    # One thread: starting one for each core takes longer than converting a small frame.
+    image = picture.to_ndarray(format="rgb24", threads=1)
     turns = round(picture.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 

@@ -101,7 +101,7 @@ def train(
     if weights is None and spec.id not in PUBLISHED:
         raise UsageError(f"nobody publishes weights for {spec.id}: give --weights, or none")
 
-    from movinet_convert.training.clips import collect, find_clips
+    from movinet_benchmarks.clips import collect, find_clips
 
     console = Console(stderr=True)
     listed = find_clips(data)
@@ -200,6 +200,7 @@ def _finish(
     from movinet_convert.training.batches import Batches
     from movinet_convert.training.report import confusion_matrix, scores, write_report
 
+    network.clip_frames = frames
     with written_whole(output) as temporary:
         network.save(temporary)
     held = clips.of("validation")

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from movinet_benchmarks.clips import TRAIN, VALIDATION, Collection
 from movinet_convert.backend import keras, skip_graph_optimization
 from movinet_convert.network import MoViNet
 from movinet_convert.training.batches import Augmentation, Batches
-from movinet_convert.training.clips import TRAIN, VALIDATION, Collection
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("'movinet-convert[hub]'", "Teach a model one's own classes."),
     "export": ("movinet-convert", "Make TFLite files from weights."),
     "bench": ("movinet-benchmarks", "Measure models beside each other; compare measurements."),
+    "accuracy": ("movinet-benchmarks", "Count how often models are right on labelled clips."),
     "verify": ("movinet-benchmarks", "Measure how true variants are to the float32 model."),
 }
 
@@ -107,6 +108,7 @@ def movinet(
     """MoViNet streaming video classification on small computers.
 
     \b
+    movinet run clip.gif
     movinet export a0-stream -o a0.tflite
     movinet run clip.mp4 --model a0.tflite
     """

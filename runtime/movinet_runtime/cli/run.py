@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from importlib.metadata import entry_points
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,7 +41,15 @@ def run(
             "picamera:N; rtsp://, http(s)://; - for raw RGB on standard input."
         ),
     ],
-    model: Annotated[Path, typer.Option("--model", "-m", help="A stream model (.tflite).")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A stream model (.tflite). Default: the small one that comes with "
+            "movinet-models, which knows drawn figures.",
+        ),
+    ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many labels.")] = 5,
     labels: Annotated[
         Path | None, typer.Option(help="One label a line; default: those in the model.")
@@ -170,6 +179,8 @@ def run(
     The last line is the answer for the whole clip: each frame's labels take in all
     frames before it.
 
+    movinet run clip.gif
+
     movinet run clip.mp4 -m a0.tflite
 
     movinet run camera:0 --model a0.tflite --smooth 0.7 --events
@@ -183,7 +194,7 @@ def run(
     if on_loss not in ("keep", "reset"):
         raise UsageError(f"--on-loss is keep or reset, not '{on_loss}'")
     names = None if labels is None else read_labels(labels)
-    classifier = StreamClassifier(model, threads, names, engine, horizon)
+    classifier = StreamClassifier(model or embedded_model(), threads, names, engine, horizon)
     selection = Selection.of(classifier.labels, allow or (), deny or (), threshold)
     if load_state is not None:
         classifier.load_state(load_state)
@@ -215,6 +226,19 @@ def run(
         if frames.live is not None:
             about |= {"dropped": frames.live.dropped, "reopened": frames.live.reopened}
         print(json.dumps(about), file=sys.stderr)
+
+
+def embedded_model() -> Path:
+    """Return the model that an installed package brings (entry point ``movinet.models``).
+
+    Raises:
+        UsageError: none is installed.
+    """
+    for point in entry_points(group="movinet.models"):
+        return Path(point.load())
+    raise UsageError(
+        "which model? give --model FILE.tflite, or pip install movinet-models for a small one"
+    )
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

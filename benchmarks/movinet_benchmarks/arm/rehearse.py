@@ -1,0 +1,159 @@
+"""Run models on emulated boards: compare their logits with this machine's, count instructions."""
+
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import movinet_runtime
+from movinet_benchmarks.arm import guest
+from movinet_benchmarks.arm.cores import CORES, Core
+from movinet_benchmarks.arm.root import Report, Root, assemble
+from movinet_runtime.engines import open_engine
+from movinet_runtime.errors import MovinetError, UsageError
+from movinet_runtime.model_file import ModelFile
+
+WARM_UP = 1  # frames: the first one sets the network up
+MIN_FRAMES = WARM_UP + 2
+
+
+class RehearsalError(MovinetError):
+    """The emulated run failed."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A model on a core.
+
+    Attributes:
+        instructions: executed for a frame, median over the frames after the first.
+        spread: largest less smallest of these, as a share of the median.
+        engine: that the runtime chose there.
+        error: largest difference of the logits from this machine's, over their range.
+        agreement: share of frames with the same best label.
+        frames: in all.
+    """
+
+    core: str
+    instructions: int
+    spread: float
+    engine: str
+    error: float
+    agreement: float
+    frames: int
+
+
+def find_core(name: str) -> Core:
+    """Look a core up.
+
+    Raises:
+        UsageError: unknown.
+    """
+    if name not in CORES:
+        raise UsageError(f"no core '{name}'; there are {', '.join(CORES)}")
+    return CORES[name]
+
+
+def rehearse(
+    models: Sequence[Path],
+    cores: Sequence[Core],
+    frames: Sequence[NDArray[np.uint8]],
+    engine: str = "auto",
+    report: Report = lambda line: None,
+) -> dict[tuple[Path, str], Rehearsal]:
+    """Run each model on each core.
+
+    Args:
+        models: stream models.
+        cores: which; their roots are assembled if they are not there.
+        frames: uint8 [h, w, 3] of the models' size, at least three.
+        engine: of the runtime, there.
+        report: called with a line before each step.
+
+    Returns:
+        By (model, name of the core).
+
+    Raises:
+        MissingPackageError, UsageError: see :func:`assemble`.
+        RehearsalError: a run failed.
+    """
+    found: dict[tuple[Path, str], Rehearsal] = {}
+    if not cores:
+        return found
+    if len(frames) < MIN_FRAMES:
+        raise UsageError(f"counting needs {MIN_FRAMES} frames or more, not {len(frames)}")
+    roots = {core.machine: assemble(core.machine, report) for core in cores}
+    with tempfile.TemporaryDirectory(prefix="movinet-arm-") as name:
+        folder = Path(name)
+        plugin = _compiled_plugin(folder)
+        np.save(folder / "frames.npy", np.stack(list(frames)))
+        for model in models:
+            session = open_engine(ModelFile.read(model), 1).session()
+            here = np.stack([session.step(frame.astype(np.float32) / 255) for frame in frames])
+            for core in cores:
+                report(f"{model.name} on {core.name}")
+                marks, there, used = _emulated(
+                    roots[core.machine], core, plugin, model, folder, engine
+                )
+                found[model, core.name] = _judged(core, marks, here, there, used)
+    return found
+
+
+def _judged(
+    core: Core, marks: list[int], here: NDArray[np.float32], there: NDArray[np.float32], engine: str
+) -> Rehearsal:
+    counts = np.diff(marks)[WARM_UP:]
+    return Rehearsal(
+        core.name,
+        int(np.median(counts)),
+        float(np.ptp(counts) / np.median(counts)),
+        engine,
+        float(np.abs(here - there).max() / np.ptp(here)),
+        float((here.argmax(axis=1) == there.argmax(axis=1)).mean()),
+        len(here),
+    )
+
+
+def _compiled_plugin(folder: Path) -> Path:
+    plugin = folder / "count.so"
+    with as_file(files("movinet_benchmarks.arm") / "count.c") as source:
+        command = ["cc", "-O2", "-shared", "-fPIC", "-o", str(plugin), str(source)]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RehearsalError(f"the counting plugin does not compile: {done.stderr.strip()}")
+    return plugin
+
+
+def _emulated(
+    root: Root, core: Core, plugin: Path, model: Path, folder: Path, engine: str
+) -> tuple[list[int], NDArray[np.float32], str]:
+    """Return the counts at the marks, logits [frames, classes], and the engine's name."""
+    counts, results = folder / "counts.txt", folder / "results.npz"
+    runtime = Path(movinet_runtime.__file__).parent.parent
+    inside = {
+        "PYTHONPATH": root.python_path(runtime),
+        "LD_LIBRARY_PATH": root.library_path(),
+        # What would vary from run to run.
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    with root.as_board(core) as board:
+        command = [core.machine.emulator, "-L", str(board), "-cpu", core.cpu]
+        for key, value in inside.items():
+            command += ["-E", f"{key}={value}"]
+        command += ["-plugin", f"{plugin},mark={core.machine.getsid},out={counts}"]
+        command += [str(root.python), str(Path(guest.__file__)), str(model.resolve())]
+        command += [str(folder / "frames.npy"), engine, str(results)]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise RehearsalError(f"{model.name} on {core.name}: {lines[-1]}")
+    with np.load(results) as file:
+        logits, used = file["logits"], str(file["engine"])
+    return [int(line) for line in counts.read_text().split()], logits, used

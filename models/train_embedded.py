@@ -1,0 +1,85 @@
+"""Make the embedded model anew: draw, train, pack, export, judge, write the card's figures.
+
+``make embedded`` takes about 90 minutes on two cores. Every step that is done is skipped, a
+training that was stopped goes on, so the same command again finishes the work. Everything
+on the way lies in ``out/embedded``.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from movinet_benchmarks.accuracy import interval
+from movinet_convert.weights import load_weights, save_npz
+from movinet_models import embedded
+from movinet_models.family import lookup
+from movinet_models.figures.actions import REVERSED_PAIRS
+
+MOVINET = Path(sys.executable).with_name("movinet")
+WORK = Path("out/embedded")
+DATA, KERAS, REPORT = WORK / "figures", WORK / "a0.keras", WORK / "accuracy.json"
+CARD = embedded.FOLDER / "README.md"
+CLIPS = {"train": 12000, "validation": 360, "test": 2400}
+TRAINING = shlex.split(
+    "--weights none --resolution 96 --start-resolution 64 --frames 10 --batch 16 --rate 2e-3 "
+    "--speed 1 --colour 0.1 --crop 0.8 --epochs 10"
+)
+MODES = ("clips", "stream", "shuffled", "single")
+VARIANTS = ("float32", "float16", "dynamic", "int8")
+BEGIN, END = "<!-- figures: made by make embedded -->", "<!-- end of figures -->"
+
+
+def main() -> None:
+    """Do what is not done yet, and all that follows from it."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    counts = [word for split, n in CLIPS.items() for word in (f"--{split}", str(n))]
+    movinet("figures", DATA, *counts)
+    if not KERAS.exists():
+        stopped = KERAS.with_suffix(".checkpoint.npz").exists()
+        movinet("train", DATA, "-o", KERAS, *TRAINING, *(["--resume"] if stopped else []))
+    save_npz(load_weights(str(KERAS), lookup("a0-stream")), embedded.WEIGHTS)
+    export = ("export", "a0-stream", "--weights", "embedded")
+    movinet(*export, "-q", "all", "-o", WORK)
+    movinet(*export, "-q", "int8", "-o", embedded.MODEL)
+    files = [WORK / f"a0-stream-{variant}.tflite" for variant in VARIANTS]
+    modes = [word for mode in MODES for word in ("--mode", mode)]
+    REPORT.write_bytes(movinet("accuracy", *files, "--data", DATA, *modes, "--json", read=True))
+    before, _, rest = CARD.read_text("utf-8").partition(BEGIN)
+    CARD.write_text(before + BEGIN + figures() + END + rest.partition(END)[2], "utf-8")
+
+
+def figures() -> str:
+    """Return the accuracies as a table: all classes, and the time-reversed pairs alone."""
+    pairs = {*REVERSED_PAIRS, *REVERSED_PAIRS.values()}
+    lines = ["", "", "| variant | shown as | clips | top-1 | 95 % | time-reversed pairs |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for row in json.loads(REPORT.read_text("utf-8")):
+        confusion = np.array(row["confusion"])
+        chosen = [i for i, label in enumerate(row["labels"]) if label in pairs]
+        right, clips = int(np.trace(confusion)), int(confusion.sum())
+        low, high = interval(right, clips)
+        reversed_ = np.diag(confusion)[chosen].sum() / confusion[chosen].sum()
+        variant = Path(row["model"]).stem.rpartition("-")[2]
+        lines.append(
+            f"| {variant} | {row['mode']} | {clips} | {right / clips:.2%} "
+            f"| {low:.1%}–{high:.1%} | {reversed_:.2%} |"
+        )
+    return "\n".join([*lines, "", ""])
+
+
+def movinet(*arguments: str | Path, read: bool = False) -> bytes:
+    """Run a command line and show it first; return what it printed if asked to."""
+    words = [str(argument) for argument in arguments]
+    print(f"\n$ movinet {shlex.join(words)}", flush=True)
+    done = subprocess.run([MOVINET, *words], stdout=subprocess.PIPE if read else None)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return done.stdout or b""
+
+
+if __name__ == "__main__":
+    main()
