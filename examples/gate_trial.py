@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from movinet_benchmarks.measure import frames_for, interleaved
+from movinet_benchmarks.measure import frames_for
 from movinet_benchmarks.statistics import Ratio, ratio
+from movinet_benchmarks.timing import interleaved
 from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.graph import Graph
 from movinet_convert.parameters import random_weights

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from movinet_benchmarks.measure import interleaved
 from movinet_benchmarks.peers import bare_invoke, signature_step
+from movinet_benchmarks.timing import interleaved
 from movinet_runtime import StreamClassifier
 
 

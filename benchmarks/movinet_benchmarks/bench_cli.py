@@ -16,6 +16,7 @@ from movinet_benchmarks.arm.cores import CORES
 from movinet_benchmarks.arm.rehearse import find_core
 from movinet_benchmarks.formats import FORMATS, about, cells, headings
 from movinet_benchmarks.gate import Check, compare
+from movinet_benchmarks.host import PYTHON, Host
 from movinet_benchmarks.measure import measure
 from movinet_benchmarks.report import Report, cores, read_report
 from movinet_runtime.errors import UsageError
@@ -75,6 +76,11 @@ def measure_command(
     core_frames: Annotated[
         int, typer.Option(min=3, help="Frames on an emulated core, half a second each.")
     ] = 8,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Time on this board instead, over SSH: pi@raspberrypi.local."),
+    ] = None,
+    host_python: Annotated[str, typer.Option(help="Its Python with movinet-runtime.")] = PYTHON,
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -93,6 +99,8 @@ def measure_command(
     movinet bench mine.tflite --clip clip.mp4 --threads 1,2,4 -o report.html -o report.json
 
     movinet bench a0-stream-*.tflite --core cortex-a72 --core cortex-a76
+
+    movinet bench a0-stream-*.tflite --host pi@raspberrypi.local -o pi.json
     """
     emulated = [find_core(name) for name in core or ()]
     outputs = {path: _format(path) for path in output or ()}
@@ -114,6 +122,7 @@ def measure_command(
             emulated,
             core_frames,
             lambda line: progress.update(task, description=line),
+            None if host is None else Host(host, host_python),
         )
     for path, form in outputs.items():
         with written_whole(path) as temporary:

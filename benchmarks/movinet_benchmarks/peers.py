@@ -1,4 +1,4 @@
-"""Our files beside the reference implementation's, in one process, interleaved.
+"""Our files beside the reference implementation's: speed, fidelity, instructions on ARM.
 
 ``python -m movinet_benchmarks.peers`` (``make bench``). Needs ``$MOVINET_SHARED`` for
 the reference's exports and the weights they were made from.
@@ -9,8 +9,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -18,17 +20,36 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from movinet_benchmarks.measure import Step, interleaved
+from movinet_benchmarks import environment
+from movinet_benchmarks.arm.cores import CORES
+from movinet_benchmarks.arm.rehearse import rehearse
+from movinet_benchmarks.arm.root import missing_tools
+from movinet_benchmarks.fidelity import Streams, compare, record
+from movinet_benchmarks.timing import Step, interleaved
+from movinet_models.costs import COSTS
 from movinet_runtime import StreamClassifier, open_frames
 from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.errors import MovinetError, UsageError
+from movinet_runtime.files import written_whole
 from movinet_runtime.model_file import ModelFile
+from movinet_runtime.plot import new_figure, save_figure
 from movinet_runtime.preprocess import resized
 
 Frame = NDArray[np.uint8]
-VARIANTS = ("float32", "float16", "dynamic", "int8")
-CLIP = "clips/carving_ice.mp4"
+Row = dict[str, float | None]
+# Our variants, and the reference's that each is measured beside.
+VARIANTS = {
+    "float32": "float32",
+    "float16": "float16",
+    "mixed": "float16",
+    "dynamic": "dynamic",
+    "int8": "int8",
+}
+CLIPS = ("carving_ice", "arm_wrestling", "cleaning_pool")
 WEIGHTS = "reference/a0_stream/ckpt"
+BOARDS = ("cortex-a72", "cortex-a76")
+SIDE, FPS = 172, 5.0
+LONG_FRAMES, CORE_FRAMES = 500, 8
 
 
 def signature_step(path: Path) -> Step:
@@ -58,67 +79,179 @@ def bare_invoke(path: Path) -> Step:
     return lambda _: interpreter.invoke()
 
 
-def compare(shared: Path, folder: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """Measure each variant's step and bare invoke against the reference's file.
+def speed(ours: Path, peer: Path, images: list[Frame], rounds: int) -> Row:
+    """Measure our step and bare invoke against the reference's, interleaved.
 
-    Each pair has its own interleaved run: more models in one run would only measure
-    how they throw each other out of the caches.
+    Each pair has its own run: more models in one run would only measure how they throw
+    each other out of the caches.
 
     Returns:
-        Milliseconds (medians) and ratios by variant.
+        Milliseconds (medians) and ratios.
     """
-    pictures = open_frames(shared / CLIP).sampled(5)
-    images = [resized(frame.image, (172, 172)) for frame in pictures]
-    results = {}
-    for variant in VARIANTS:
-        peer = shared / "peers" / f"movinet_a0_stream_{variant}.tflite"
-        ours = export_variant(shared / WEIGHTS, variant, folder)
-        classifier = StreamClassifier(ours, threads=1)
-        step = interleaved({"peer": signature_step(peer), "ours": classifier.step}, images, rounds)
-        bare = interleaved({"peer": bare_invoke(peer), "ours": bare_invoke(ours)}, images, rounds)
-        results[variant] = {
-            f"{what}_{who}_ms": float(np.median(times[who])) * 1e3
-            for what, times in (("step", step), ("invoke", bare))
-            for who in ("peer", "ours")
+    classifier = StreamClassifier(ours, threads=1)
+    step = interleaved({"peer": signature_step(peer), "ours": classifier.step}, images, rounds)
+    bare = interleaved({"peer": bare_invoke(peer), "ours": bare_invoke(ours)}, images, rounds)
+    row: Row = {}
+    for what, times in (("step", step), ("invoke", bare)):
+        peer_ms, ours_ms = (float(np.median(times[who])) * 1e3 for who in ("peer", "ours"))
+        row |= {f"{what}_peer_ms": peer_ms, f"{what}_ours_ms": ours_ms}
+        row[f"{what}_ratio"] = ours_ms / peer_ms
+    return row
+
+
+def fidelity(models: Mapping[str, Path], truth: Path, streams: Streams) -> dict[str, Row]:
+    """Measure the logits of models against a float32 one, dB."""
+    reference = record(truth, streams)
+    found: dict[str, Row] = {}
+    for name, path in models.items():
+        measured = compare(path, record(path, streams), reference)
+        found[name] = {
+            "short_db": round(measured.short.sqnr_db, 1),
+            "long_db": round(measured.long.sqnr_db, 1),
         }
-        for what in ("step", "invoke"):
-            row = results[variant]
-            row[f"{what}_ratio"] = row[f"{what}_ours_ms"] / row[f"{what}_peer_ms"]
-    return results
+    return found
 
 
-def export_variant(weights: Path, variant: str, folder: Path) -> Path:
+def instructions(models: Mapping[str, Path], images: list[Frame]) -> dict[str, Row]:
+    """Count instructions a frame on the emulated boards; nothing where that cannot be."""
+    cores = [CORES[name] for name in BOARDS]
+    if any(missing_tools(core.machine) for core in cores):
+        return {name: {} for name in models}
+    found = rehearse(list(models.values()), cores, images[:CORE_FRAMES])
+    return {
+        name: {core.name: found[path, core.name].instructions / 1e6 for core in cores}
+        for name, path in models.items()
+    }
+
+
+def export_all(weights: Path, folder: Path) -> dict[str, Path]:
     """Export the weights that the reference's files were made from.
 
     In a process of its own: TensorFlow's threads and heap would slow the measurement.
     """
-    path = folder / f"a0-stream-{variant}.tflite"
     command = [sys.executable, "-m", "movinet_runtime.cli.main", "export", "a0-stream"]
-    options: list[str | Path] = ["-w", weights, "-q", variant, "-o", path]
+    options: list[str | Path] = ["-w", weights, "-q", "all", "-o", folder]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     if done.returncode:
         raise UsageError(f"the export failed: {done.stderr.strip().splitlines()[-1]}")
-    return path
+    return {variant: folder / f"a0-stream-{variant}.tflite" for variant in VARIANTS}
 
 
-def main(rounds: int = 400, as_json: bool = False) -> None:
-    """Print the table of ratios; below 1 we are faster."""
+def measure(shared: Path, folder: Path, rounds: int) -> dict[str, Any]:
+    """Measure everything; rows by name, the reference's beginning with ``reference ``."""
+    ours = export_all(shared / WEIGHTS, folder)
+    peers = {name: shared / f"peers/movinet_a0_stream_{name}.tflite" for name in VARIANTS.values()}
+    paths = [shared / f"clips/{clip}.mp4" for clip in CLIPS]
+    sampled = open_frames(paths[0]).sampled(FPS)
+    images = [resized(frame.image, (SIDE, SIDE)) for frame in sampled]
+    rows = {name: speed(path, peers[VARIANTS[name]], images, rounds) for name, path in ours.items()}
+    models = ours | {f"reference {name}": path for name, path in peers.items()}
+    streams = Streams.read(paths, (SIDE, SIDE), FPS, LONG_FRAMES)
+    true = fidelity(models, ours["float32"], streams)
+    counted = instructions(models, images)
+    return {
+        "date": date.today().isoformat(),
+        "machine": environment.describe(),
+        "rounds": rounds,
+        "models": {
+            name: rows.get(name, {}) | true[name] | counted[name] | {"mb": _megabytes(path)}
+            for name, path in models.items()
+        },
+    }
+
+
+def _megabytes(path: Path) -> float:
+    return round(path.stat().st_size / 1e6, 2)
+
+
+def costs(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``movinet models`` shows of them: our variants on the boards' cores."""
+    ours = {name: row for name, row in results["models"].items() if name in VARIANTS}
+    return {
+        "model": "a0-stream",
+        "date": results["date"],
+        "sqnr_db": {name: min(row["short_db"], row["long_db"]) for name, row in ours.items()},
+        "instructions": {
+            core: {name: round(row[core], 2) for name, row in ours.items()} for core in BOARDS
+        },
+    }
+
+
+def table_of(results: Mapping[str, Any]) -> Table:
+    """Rows are models; ratios below 1 mean that we are faster."""
+    machine = results["machine"]
+    title = f"A0, one thread, median of {results['rounds']}, {machine['cpu']}, {results['date']}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    columns = {
+        "MB": ("mb", ".1f"),
+        "step ms": ("step_ours_ms", ".2f"),
+        "/ reference": ("step_ratio", ".2f"),
+        "bare ms": ("invoke_ours_ms", ".2f"),
+        "/ reference ": ("invoke_ratio", ".2f"),
+        "dB short": ("short_db", ".1f"),
+        f"dB {LONG_FRAMES}": ("long_db", ".1f"),
+    } | {f"M instr. {core}": (core, ".2f") for core in BOARDS}
+    table.add_column("model")
+    for heading in columns:
+        table.add_column(heading, justify="right")
+    for name, row in results["models"].items():
+        cells = (_cell(row.get(key), form) for key, form in columns.values())
+        table.add_row(name, *cells)
+    return table
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def picture(results: Mapping[str, Any], path: Path) -> None:
+    """Draw fidelity over instructions for each board: the upper left corner is best."""
+    figure = new_figure(11, 4.5)
+    for axes, core in zip(figure.subplots(1, len(BOARDS)), BOARDS, strict=True):
+        for name, row in results["models"].items():
+            if core not in row:
+                continue
+            theirs = name.startswith("reference")
+            x, y = row[core], min(row["short_db"], row["long_db"], 60.0)
+            axes.scatter(x, y, marker="x" if theirs else "o", color="0.5" if theirs else "C0")
+            axes.annotate(
+                name.removeprefix("reference "), (x, y), (5, 4), textcoords="offset points"
+            )
+        axes.axhline(30, color="0.8", linewidth=1, linestyle="--")
+        axes.set_title(f"{core} ({CORES[core].board})")
+        axes.set_xlabel("million instructions a frame")
+        axes.set_ylabel("dB against float32 (60: equal)")
+        axes.grid(alpha=0.3)
+    save_figure(figure, path)
+
+
+def main(
+    rounds: Annotated[int, typer.Option(min=2, help="Timed runs of each.")] = 400,
+    output: Annotated[Path, typer.Option(help="Folder for bench.json and bench.png.")] = Path(
+        "out"
+    ),
+    record_costs: Annotated[
+        bool, typer.Option(help="Keep the ARM figures for movinet models.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
+) -> None:
+    """Measure A0 beside the reference's exports: speed, fidelity, instructions on ARM."""
     shared = os.environ.get("MOVINET_SHARED")
     if not shared:
         raise UsageError("set MOVINET_SHARED to the folder with peers/ and reference/")
     with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
-        results = compare(Path(shared), Path(folder), rounds)
+        results = measure(Path(shared), Path(folder), rounds)
+    output.mkdir(parents=True, exist_ok=True)
+    with written_whole(output / "bench.json") as temporary:
+        temporary.write_text(json.dumps(results, indent=1), "utf-8")
+    picture(results, output / "bench.png")
+    if record_costs:
+        COSTS.write_text(json.dumps(costs(results), indent=1) + "\n", "utf-8")
     if as_json:
-        print(json.dumps(results, indent=2))
-        return
-    table = Table(title=f"A0, one thread, median of {rounds}, interleaved", title_justify="left")
-    for column in ("variant", "what", "reference ms", "ours ms", "ratio"):
-        table.add_column(column, justify="left" if column in ("variant", "what") else "right")
-    for variant, row in results.items():
-        for what in ("step", "invoke"):
-            numbers = (row[f"{what}_peer_ms"], row[f"{what}_ours_ms"], row[f"{what}_ratio"])
-            table.add_row(variant, what, *(f"{number:.2f}" for number in numbers))
-    Console().print(table)
+        print(json.dumps(results, indent=1))
+    else:
+        Console().print(table_of(results))
+        print(f"see {output / 'bench.json'}, {output / 'bench.png'}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 from movinet_benchmarks.arm.rehearse import Rehearsal
 from movinet_benchmarks.fidelity import Fidelity
 from movinet_benchmarks.statistics import Summary
+from movinet_benchmarks.timing import Start
 from movinet_runtime.errors import UsageError
 
 SCHEMA, VERSION = "movinet-bench", 1
@@ -32,16 +33,6 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "real_time_factor": (int, float),
     "fidelity": (dict, type(None)),
 }
-
-
-@dataclass(frozen=True)
-class Start:
-    """A fresh process: milliseconds to import, to load, for the first frame; bytes at most."""
-
-    import_ms: float
-    load_ms: float
-    first_ms: float
-    peak_bytes: int
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""``--quantize auto``: the fastest variant that is true enough, by measurement here."""
+"""``--quantize auto``: the cheapest variant that is true enough.
+
+For this machine by time, for the core of a board by instructions under emulation.
+"""
 
 import platform
 from collections.abc import Sequence
@@ -6,23 +9,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from movinet_benchmarks.measure import interleaved
+from movinet_benchmarks.arm.cores import CORES
+from movinet_benchmarks.arm.rehearse import rehearse
+from movinet_benchmarks.arm.root import missing_tools
+from movinet_benchmarks.measure import frames_for
+from movinet_benchmarks.timing import interleaved
 from movinet_convert.export import Exported
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_runtime import StreamClassifier
-from movinet_runtime.errors import UsageError
+from movinet_runtime.errors import MissingPackageError, UsageError
 
 ROUNDS = 60
-# What --target may name, by the machine on which it can be measured.
-TARGETS = {"x86-64": ("x86_64", "amd64"), "cortex-a72": (), "cortex-a76": ()}
+CORE_FRAMES = 6
+HERE = {"x86-64": ("x86_64", "amd64")}  # names of machines whose time is measured, not counted
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant's cost and fidelity; the worse of short and long streams counts."""
+    """A variant's cost and fidelity; the worse of short and long streams counts.
+
+    ``cost`` is milliseconds a step, or million instructions a frame on a core.
+    """
 
     exported: Exported
-    step_ms: float
+    cost: float
     sqnr_db: float | None  # None: float32, the reference itself
 
     def meets(self, min_sqnr: float) -> bool:
@@ -31,35 +41,55 @@ class Candidate:
 
 
 def check_target(target: str | None) -> None:
-    """Refuse targets that cannot be measured on this machine.
+    """Refuse targets that cannot be measured from this machine.
 
     Raises:
-        UsageError: an unknown core, or not this machine's.
+        UsageError: an unknown one, or another machine's.
+        MissingPackageError: a core without the programs that emulate it.
     """
     if target is None:
         return
-    if target not in TARGETS:
-        raise UsageError(f"no target '{target}'; there are {', '.join(TARGETS)}")
-    if platform.machine().lower() not in TARGETS[target]:
-        raise UsageError(
-            f"{target} cannot be measured on this machine ({platform.machine()}): "
-            "run the export on it, or choose a variant by docs/quantization.md"
-        )
+    if target in CORES:
+        if missing := missing_tools(CORES[target].machine):
+            raise MissingPackageError(f"--target {target} needs {', '.join(missing)}")
+    elif target not in HERE:
+        raise UsageError(f"no target '{target}'; there are {', '.join((*HERE, *CORES))}")
+    elif platform.machine().lower() not in HERE[target]:
+        raise UsageError(f"{target} cannot be timed on this machine ({platform.machine()})")
 
 
-def candidates(done: Sequence[Exported]) -> list[Candidate]:
-    """Time the steps of exported stream models, interleaved, one thread; fastest first."""
-    models = {one.variant: StreamClassifier(one.path, threads=1) for one in done}
-    images = list(moving_noise(next(iter(models.values())).size, 8))
-    times = interleaved({name: model.step for name, model in models.items()}, images, ROUNDS)
+def unit(target: str | None) -> str:
+    """Name what costs are counted in."""
+    return "M instr." if target in CORES else "step ms"
+
+
+def candidates(done: Sequence[Exported], target: str | None = None) -> list[Candidate]:
+    """Measure exported stream models for a target (None: here); the cheapest first."""
+    costs = _counted(done, target) if target in CORES else _timed(done)
     found = [
         Candidate(
             one,
-            float(np.median(times[one.variant])) * 1e3,
+            costs[one.variant],
             None
             if one.fidelity is None
             else min(one.fidelity.short.sqnr_db, one.fidelity.long.sqnr_db),
         )
         for one in done
     ]
-    return sorted(found, key=lambda candidate: candidate.step_ms)
+    return sorted(found, key=lambda candidate: candidate.cost)
+
+
+def _timed(done: Sequence[Exported]) -> dict[str, float]:
+    """Milliseconds a step, interleaved, one thread."""
+    models = {one.variant: StreamClassifier(one.path, threads=1) for one in done}
+    images = list(moving_noise(next(iter(models.values())).size, 8))
+    times = interleaved({name: model.step for name, model in models.items()}, images, ROUNDS)
+    return {name: float(np.median(values)) * 1e3 for name, values in times.items()}
+
+
+def _counted(done: Sequence[Exported], target: str) -> dict[str, float]:
+    """Million instructions a frame."""
+    first = StreamClassifier(done[0].path, threads=1)
+    images = frames_for(first.size, first.fps, None, CORE_FRAMES)
+    found = rehearse([one.path for one in done], [CORES[target]], images)
+    return {one.variant: found[one.path, target].instructions / 1e6 for one in done}

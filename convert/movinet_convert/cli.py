@@ -48,7 +48,7 @@ def export(
         typer.Option(
             "--quantize",
             "-q",
-            help="float32 (default), float16, dynamic, int8, all, or auto: the fastest here "
+            help="float32 (default), float16, mixed, dynamic, int8, all, or auto: the fastest "
             "that is true enough; repeat it for several.",
         ),
     ] = None,
@@ -77,11 +77,16 @@ def export(
     ] = 30.0,
     target: Annotated[
         str | None,
-        typer.Option(help="auto: x86-64, cortex-a72 or cortex-a76; default: this machine."),
+        typer.Option(
+            help="auto: cortex-a72 (Pi 4), cortex-a76 (Pi 5), armv7 or x86-64; the instructions "
+            "of a core are counted under emulation. Default: the time on this machine."
+        ),
     ] = None,
     half_arithmetic: Annotated[
         bool,
-        typer.Option(help="float16: let cores with half-precision arithmetic compute in it."),
+        typer.Option(
+            help="float16, mixed: let cores with half-precision arithmetic compute in it."
+        ),
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> None:
@@ -151,14 +156,14 @@ def export(
             report,
         )
         if auto:
-            report("timing the variants")
-            measured = candidates(done)
+            report("measuring what the variants cost")
+            measured = candidates(done, target)
             done = [_take(measured, min_sqnr, spec.id, output)]
     if as_json:
         print(json.dumps([_as_json(one) for one in done], indent=2))
     else:
         if auto:
-            Console().print(_choice_table(measured, done[0].variant, min_sqnr))
+            Console().print(_choice_table(measured, done[0].variant, min_sqnr, target))
         _print(done)
     for one in done:
         if one.variant == "float32" and one.parity.error > MAX_PARITY_ERROR:
@@ -200,16 +205,18 @@ def _take(measured: list[Any], min_sqnr: float, model_id: str, output: Path) -> 
     return replace(chosen, path=path)
 
 
-def _choice_table(measured: list[Any], chosen: str, min_sqnr: float) -> Table:
-    title = f"fastest with {min_sqnr:g} dB, one thread, here"
+def _choice_table(measured: list[Any], chosen: str, min_sqnr: float, target: str | None) -> Table:
+    from movinet_convert.choose import unit
+
+    title = f"fastest with {min_sqnr:g} dB, one thread, {target or 'here'}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in ("variant", "step ms", "SQNR dB", ""):
+    for column in ("variant", unit(target), "SQNR dB", ""):
         table.add_column(column, justify="left" if column == "variant" else "right")
     for one in measured:
         sqnr = "-" if one.sqnr_db is None else f"{one.sqnr_db:.1f}"
         variant = one.exported.variant
         mark = "chosen" if variant == chosen else ""
-        table.add_row(variant, f"{one.step_ms:.2f}", sqnr, mark)
+        table.add_row(variant, f"{one.cost:.2f}", sqnr, mark)
     return table
 
 

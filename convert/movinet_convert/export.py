@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from movinet_benchmarks.fidelity import Fidelity, Streams, compare, record
 from movinet_convert import clip_graph, flatbuffer, metadata, stream_graph
 from movinet_convert.parameters import Array
-from movinet_convert.quantize import REDUCED_PRECISION, VARIANTS
+from movinet_convert.quantize import CALIBRATED, HALF, REDUCED_PRECISION, VARIANTS
 from movinet_convert.quantize.calibration import (
     Clips,
     drawn_clips,
@@ -35,7 +35,6 @@ from movinet_runtime.preprocess import SCALE, resized
 KINETICS_CLASSES = 600
 PARITY_FRAMES = 16
 FIDELITY_FRAMES = 100
-CALIBRATED = {"dynamic", "int8"}  # variants with int8 weights
 Report = Callable[[str], None]
 
 
@@ -87,7 +86,7 @@ def export(
         calibrate: clips to calibrate int8 weights on
             (:func:`movinet_convert.quantize.calibration.read_clips`); None: drawn figures;
             empty: none, weights are rounded to the nearest.
-        half_arithmetic: let cores with half-precision arithmetic use it (float16).
+        half_arithmetic: let cores with half-precision arithmetic use it (float16, mixed).
         report: called with the name of each step before it starts.
 
     Returns:
@@ -132,7 +131,7 @@ def export(
         about["calibration"] = None if clips is None else _calibration(clips)
         about["fidelity"] = None if fidelity is None else _summary(fidelity)
         named = metadata.buffers(about, list(transformed.outputs))
-        if variant == "float16" and half_arithmetic:
+        if variant in HALF and half_arithmetic:
             named |= REDUCED_PRECISION
         content = flatbuffer.serialize(transformed, f"MoViNet {spec.id} {variant}", named)
         return metadata.with_labels(content, labels)

@@ -1,12 +1,14 @@
 """``movinet models``: the family as a table. Runs inside the runtime's command line."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from movinet_models.costs import MIN_SQNR_DB, cores, costs, measured_model, recommended
 from movinet_models.family import MODEL_IDS, lookup
 from movinet_models.registry import LICENCE, PUBLISHED
 
@@ -14,14 +16,19 @@ from movinet_models.registry import LICENCE, PUBLISHED
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List the family and where weights come from.
+    """List the family, where weights come from, and which variant suits which board.
 
     movinet models
 
-    movinet models --json | jq '."a0-stream".hub'
+    movinet models --json | jq '.models."a0-stream".hub'
     """
     if as_json:
-        print(json.dumps({model_id: _describe(model_id) for model_id in MODEL_IDS}, indent=2))
+        family = {model_id: _describe(model_id) for model_id in MODEL_IDS}
+        boards = {
+            core: {"take": recommended(core).variant, "variants": [asdict(c) for c in costs(core)]}
+            for core in cores()
+        }
+        print(json.dumps({"models": family, "cores": boards}, indent=2))
         return
     table = Table(box=None, pad_edge=False)
     for column in ("model", "input", "fps", "clip", "layers", "published top-1", "weights"):
@@ -35,7 +42,26 @@ def models(
         table.add_row(model_id, size, fps, clip, layers, top1, weights)
     console = Console()
     console.print(table)
-    console.print(f"Published weights are Google's, {LICENCE}; --json shows where.", style="dim")
+    console.print(f"Published weights are Google's, {LICENCE}; --json shows where.\n", style="dim")
+    console.print(_boards())
+    console.print(
+        f"Counted under emulation with {measured_model()}; 'take' is the cheapest with "
+        f"{MIN_SQNR_DB:g} dB. movinet export --quantize auto --target CORE counts your own model.",
+        style="dim",
+    )
+
+
+def _boards() -> Table:
+    table = Table(title="million instructions a frame (dB against float32)", title_justify="left")
+    table.box, table.pad_edge = None, False
+    variants = [cost.variant for cost in costs(cores()[0])]
+    for column in ("core", "take", *sorted(variants)):
+        table.add_column(column, justify="left" if column in ("core", "take") else "right")
+    for core in cores():
+        cells = {c.variant: f"{c.instructions:.1f} ({c.sqnr_db:.0f})" for c in costs(core)}
+        best = recommended(core).variant
+        table.add_row(core, best, *(cells[variant] for variant in sorted(variants)))
+    return table
 
 
 def _describe(model_id: str) -> dict[str, str | int | float | None]:

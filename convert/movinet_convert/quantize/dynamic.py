@@ -4,6 +4,8 @@ The delegate quantizes a convolution's input when it runs, by the range it finds
 float out again: states stay float, and no range can be outgrown on long streams.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from movinet_convert.graph import Graph, Op
@@ -17,17 +19,22 @@ from movinet_convert.quantize.rounding import rounded
 MIN_WEIGHTS = 3000
 
 
-def dynamic(graph: Graph, moments: Moments | None = None) -> Graph:
+def dynamic(
+    graph: Graph,
+    moments: Moments | None = None,
+    chosen: Callable[[Graph, Op], bool] | None = None,
+) -> Graph:
     """Store the weights of wide convolutions in int8.
 
     Args:
         graph: the float graph.
         moments: second moments of the convolutions' inputs, where calibration knows them;
             without, each weight is rounded to the nearest.
+        chosen: which convolutions; default: :func:`is_wide`.
     """
     result = Graph(dict(graph.tensors), list(graph.ops), dict(graph.inputs), dict(graph.outputs))
     for op in graph.ops:
-        if is_wide(graph, op):
+        if (chosen or is_wide)(graph, op):
             known = (moments or {}).get(op.inputs[0])
             result.tensors[op.inputs[1]] = rounded(graph.tensors[op.inputs[1]], known)
     return result
@@ -36,3 +43,8 @@ def dynamic(graph: Graph, moments: Moments | None = None) -> Graph:
 def is_wide(graph: Graph, op: Op) -> bool:
     """Whether an operator is a CONV_2D whose weights are worth int8."""
     return op.kind == "CONV_2D" and int(np.prod(graph.shape(op.inputs[1]))) >= MIN_WEIGHTS
+
+
+def is_dense(graph: Graph, op: Op) -> bool:
+    """Whether an operator is one of the two dense layers after the last pooling."""
+    return op.kind == "CONV_2D" and op.outputs[0] in ("head", "classifier")

@@ -19,11 +19,19 @@ MIN_VALUES = 64
 def half(graph: Graph) -> Graph:
     """Store float constants in half precision, each behind a DEQUANTIZE.
 
-    The delegate takes such a pair as one constant.
+    The delegate takes such a pair as one constant, but not as the bias of a convolution
+    with int8 weights.
     """
     result = Graph(dict(graph.tensors), [], dict(graph.inputs), dict(graph.outputs))
+    biases = {
+        op.inputs[2]
+        for op in graph.ops
+        if op.kind == "CONV_2D" and graph.tensors[op.inputs[1]].dtype == np.int8
+    }
     for name, tensor in graph.tensors.items():
         if tensor.data is None or tensor.dtype != np.float32 or tensor.data.size < MIN_VALUES:
+            continue
+        if name in biases:
             continue
         stored = f"{name}/half"
         result.constant(stored, tensor.data.astype(np.float16))

@@ -33,8 +33,11 @@ def int8_states(graph: Graph) -> Graph:
     result = Graph(dict(graph.tensors), [], dict(graph.inputs), dict(graph.outputs))
     for op in graph.ops:
         (output,) = op.outputs
-        if output.endswith("/temporal/now"):
-            _quantize_frame(result, op)
+        if output.endswith("/temporal/feature"):
+            reshape = op  # codes are reshaped instead: the range is one of height and width
+            del result.tensors[output]
+        elif output.endswith("/temporal/now"):
+            _quantize_frame(result, replace(reshape, outputs=op.outputs))
         elif output.endswith("/temporal/window"):
             _as_codes(result, output)
             result.ops.append(op)
@@ -54,7 +57,8 @@ def _quantize_frame(graph: Graph, now: Op) -> None:
     (output,) = now.outputs
     prefix = output.removesuffix("now")
     layer = prefix.split("/")[0]
-    x, shape = now.inputs
+    feature, shape = now.inputs
+    x = graph.unary("HARD_SWISH", f"{prefix}active", feature)
     least = graph.constant("range/least", np.full((1, 1, 1, 1), MIN_RANGE, np.float32))
     most = graph.reduce_max(f"{prefix}max", x)
     span = graph.binary("MAXIMUM", f"{prefix}range", most, least)
