@@ -29,7 +29,7 @@ TRAINING = shlex.split(
     "--speed 1 --colour 0.1 --crop 0.8 --epochs 10"
 )
 MODES = ("clips", "stream", "shuffled", "single")
-VARIANTS = ("float32", "float16", "dynamic", "int8")
+VARIANTS = ("float32", "float16", "mixed", "dynamic", "int8")
 BEGIN, END = "<!-- figures: made by make embedded -->", "<!-- end of figures -->"
 
 

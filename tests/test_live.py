@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 
 from movinet_runtime import live, open_frames
 from movinet_runtime.errors import MissingPackageError, SourceError
+from tests.rtsp import rtsp_server
 
 RATE = 25.0
 
@@ -103,6 +104,22 @@ def test_a_lost_stream_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert source.live is not None
     assert source.live.reopened == 1
     assert [("lost" in line, "is back" in line) for line in lines] == [(True, False), (False, True)]
+
+
+def test_an_rtsp_camera_is_followed_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "FIRST_WAIT", 0.1)
+    with rtsp_server() as server:
+        source = open_frames(server.url)
+        frames = source.sampled(10)
+        seen = [next(frames) for _ in range(15)]
+        assert seen[0].image.shape == (48, 64, 3)
+        assert seen[-1].image.mean() > seen[0].image.mean() + 20  # brighter after 1.4 s
+        assert seen[-1].time == pytest.approx(1.4, abs=0.5)
+    with rtsp_server(server.port):
+        assert any(frame.reopened for frame in islice(frames, 50))
+    frames.close()  # type: ignore[attr-defined]
+    assert source.live is not None
+    assert source.live.reopened == 1
 
 
 def test_a_stream_that_stays_lost_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,149 @@
+"""The rehearsal on emulated ARM cores: what it answers, counts and refuses; the gate on counts."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from movinet_benchmarks.arm.cores import AARCH64, ARMV7L, CORES
+from movinet_benchmarks.arm.rehearse import Rehearsal, find_core, rehearse
+from movinet_benchmarks.arm.root import assemble, missing_tools
+from movinet_benchmarks.measure import frames_for
+from movinet_runtime.errors import MissingPackageError, MovinetError, UsageError
+
+MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
+BASELINE = Path(__file__).parent / "data" / "bench" / "baseline.json"
+ERROR = {"float32": 1e-3, "mixed": 0.05, "dynamic": 0.05, "int8": 0.05}
+FRAMES = 8
+BOARDS = ("cortex-a72", "cortex-a76")
+
+
+def needs(*machines: object) -> None:
+    for machine in machines:
+        if missing := missing_tools(machine):  # type: ignore[arg-type]
+            pytest.skip(f"no emulation here without {', '.join(missing)}")
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A0 with seeded weights in its own resolution, as `movinet export` writes it."""
+    needs(AARCH64)
+    folder = tmp_path_factory.mktemp("arm")
+    command = [*MOVINET, "export", "a0-stream", "-w", "random:0", "-o", folder]
+    command += [word for name in ERROR for word in ("-q", name)]
+    done = subprocess.run([*command, "--calibrate", "none"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {name: folder / f"a0-stream-{name}.tflite" for name in ERROR}
+
+
+@pytest.fixture(scope="module")
+def rehearsed(variants: dict[str, Path]) -> dict[tuple[str, str], Rehearsal]:
+    images = frames_for((172, 172), 5.0, None, FRAMES)
+    found = rehearse(list(variants.values()), [CORES[name] for name in BOARDS], images)
+    names = {path: name for name, path in variants.items()}
+    return {(names[path], core): one for (path, core), one in found.items()}
+
+
+def test_boards_answer_as_this_machine_does(
+    rehearsed: dict[tuple[str, str], Rehearsal],
+) -> None:
+    for (variant, core), one in rehearsed.items():
+        assert one.error <= ERROR[variant], (variant, core)
+        assert one.frames == FRAMES
+        if variant == "float32":
+            assert one.agreement == 1, core
+
+
+def test_the_engine_is_chosen_before_it_can_kill(
+    rehearsed: dict[tuple[str, str], Rehearsal],
+) -> None:
+    """The compiled model's library dies on a Cortex-A72; the runtime did not touch it."""
+    for (_, core), one in rehearsed.items():
+        assert one.engine == {"cortex-a72": "InterpreterEngine"}.get(core, "CompiledEngine")
+
+
+def test_counts_repeat(
+    variants: dict[str, Path], rehearsed: dict[tuple[str, str], Rehearsal]
+) -> None:
+    images = frames_for((172, 172), 5.0, None, 4)
+    again = rehearse([variants["float32"]], [CORES["cortex-a72"]], images)
+    (one,) = again.values()
+    first = rehearsed["float32", "cortex-a72"]
+    assert abs(one.instructions / first.instructions - 1) < 0.005
+    assert max(r.spread for r in rehearsed.values()) < 0.005
+
+
+def test_half_precision_pays_where_a_core_has_it(
+    rehearsed: dict[tuple[str, str], Rehearsal],
+) -> None:
+    def share(variant: str, core: str) -> float:
+        one, whole = rehearsed[variant, core], rehearsed["float32", core]
+        return one.instructions / whole.instructions
+
+    assert share("mixed", "cortex-a76") < 0.65
+    assert share("mixed", "cortex-a72") > 0.9
+
+
+def test_the_gate_on_the_committed_baseline(variants: dict[str, Path], tmp_path: Path) -> None:
+    """Instructions, sizes, ops, partitions and fidelity of what the exporter writes today.
+
+    After a change for the better: movinet bench ... -o tests/data/bench/baseline.json.
+    """
+    report = tmp_path / "today.json"
+    cores = [word for name in BOARDS for word in ("--core", name)]
+    command = [*MOVINET, "bench", *variants.values(), "--against", variants["float32"]]
+    command += ["--rounds", "2", *cores, "--core-frames", "3", "-o", report]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    gate = [*MOVINET, "bench", "compare", BASELINE, report, "--no-times", "--json"]
+    done = subprocess.run(gate, capture_output=True, text=True)
+    checks = json.loads(done.stdout)["checks"]
+    assert done.returncode == 0, [check for check in checks if check["verdict"] == "worse"]
+    counted = [check for check in checks if check["what"].startswith("M instructions")]
+    assert len(counted) == len(variants) * len(BOARDS)
+
+    worse = json.loads(report.read_text())
+    for variant in worse["variants"]:
+        variant["arm"]["cortex-a76"]["instructions"] *= 1.01
+    report.write_text(json.dumps(worse))
+    assert subprocess.run(gate, capture_output=True).returncode == 1
+
+
+def test_32_bit_systems_run_tflite_runtime(variants: dict[str, Path]) -> None:
+    needs(ARMV7L)
+    images = frames_for((172, 172), 5.0, None, 4)
+    found = rehearse([variants["float32"]], [CORES["armv7"]], images)
+    (one,) = found.values()
+    assert (one.engine, one.agreement) == ("InterpreterEngine", 1)
+    assert one.error < 1e-3
+
+
+def test_what_cannot_be_rehearsed_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no core 'cortex-m0'; there are cortex-a72"):
+        find_core("cortex-m0")
+    nowhere = replace(AARCH64, emulator="qemu-of-nobody")
+    with pytest.raises(MissingPackageError, match=r"qemu-of-nobody \(package qemu-user\)"):
+        assemble(nowhere)
+    needs(AARCH64)
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(b"\0\0\0\0TFL3" + bytes(100))
+    frame = [np.zeros((172, 172, 3), np.uint8)] * 3
+    with pytest.raises(MovinetError, match="damaged"):
+        rehearse([damaged], [CORES["cortex-a72"]], frame)
+    with pytest.raises(UsageError, match="needs 3 frames"):
+        rehearse([damaged], [CORES["cortex-a72"]], frame[:2])
+
+
+def test_a_board_shows_its_own_processor() -> None:
+    needs(AARCH64)
+    root = assemble(AARCH64)
+    with root.as_board(CORES["cortex-a76"]) as board:
+        command = [AARCH64.emulator, "-L", str(board), "-cpu", "cortex-a76", str(root.python)]
+        script = "import platform; print(platform.machine(), open('/proc/cpuinfo').read())"
+        done = subprocess.run([*command, "-c", script], capture_output=True, text=True)
+    assert done.stdout.startswith("aarch64")
+    assert done.stdout.count("0xd0b") == 4
