@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Weights and clips for tests and benchmarks that want real ones; they skip without.
 export MOVINET_SHARED ?= $(if $(wildcard ../shared),$(abspath ../shared))
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench embedded footprint clean
 
 setup: $(VENV)/.installed
 
@@ -30,6 +30,13 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m movinet_benchmarks.peers
+
+footprint: setup
+	$(BIN)/python -m movinet_benchmarks.footprint
+
+# Draws, trains (90 minutes on two cores; goes on where it was stopped) and judges.
+embedded: setup
+	$(BIN)/python models/train_embedded.py
 
 clean:
 	rm -rf $(VENV) out

@@ -1,6 +1,7 @@
 """movinet bench: statistics, the gate's decisions, the formats, the command line."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from movinet_benchmarks.environment import Snapshot, disturbances
 from movinet_benchmarks.formats import FORMATS
@@ -163,3 +165,35 @@ def test_measure_and_compare(stream_model: Path, tmp_path: Path) -> None:
         assert done.returncode == 2
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_page_opens_in_a_browser(report: dict[str, Any], tmp_path: Path) -> None:
+    """Headless Chromium draws it without a word on its console, and nothing is fetched."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium here")
+    page = tmp_path / "report.html"
+    page.write_text(FORMATS["html"](report), "utf-8")
+
+    def open_page(shot: Path) -> str:
+        command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu"]
+        command += ["--enable-logging=stderr", f"--user-data-dir={tmp_path}/profile"]
+        command += ["--window-size=1300,1400", f"--screenshot={shot}", page.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120).stderr
+
+    assert "CONSOLE" not in open_page(tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 20  # bars, dots, text
+    page.write_text(page.read_text("utf-8") + "<script>console.error('seen')</script>", "utf-8")
+    assert "CONSOLE" in open_page(tmp_path / "again.png")
+
+
+def test_emulated_cores_are_in_every_format() -> None:
+    counted = read_report(GOLDENS / "baseline.json")
+    for form, word in (
+        ("markdown", "M instr. cortex-a76"),
+        ("html", "M instr. cortex-a72"),
+        ("github", "a0-stream-mixed: cortex-a76"),
+        ("bencher", "instructions-cortex-a72"),
+    ):
+        assert word in FORMATS[form](counted), form
