@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+from rich.console import Console
 
+from movinet_benchmarks import footprint, peers
 from movinet_benchmarks.peers import bare_invoke, signature_step
 from movinet_benchmarks.timing import interleaved
+from movinet_models import embedded
 from movinet_runtime import StreamClassifier
 
 
@@ -19,3 +23,30 @@ def test_steps_are_timed_interleaved(stream_model: Path) -> None:
     times = interleaved(steps, frames, rounds=2)
     assert times.keys() == steps.keys()
     assert all(len(values) == 2 and (values > 0).all() for values in times.values())
+
+
+def test_the_readmes_benchmark_runs(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make bench` with two rounds, and without the emulated boards (tests/test_arm.py)."""
+    monkeypatch.setattr(peers, "instructions", lambda models, images: {n: {} for n in models})
+    monkeypatch.setattr(peers, "LONG_FRAMES", 20)
+    results = peers.measure(shared, tmp_path, rounds=2)
+    for variant, theirs in peers.VARIANTS.items():
+        row, peer = results["models"][variant], results["models"][f"reference {theirs}"]
+        assert row["step_ratio"] > 0
+        assert row["mb"] <= 1.01 * peer["mb"]
+        assert row["short_db"] >= 30, variant
+    assert results["models"]["float32"]["short_db"] > 100
+    assert results["models"]["reference float32"]["short_db"] > 60
+    Console().print(peers.table_of(results))
+    peers.picture(results, tmp_path / "bench.png")
+    assert (tmp_path / "bench.png").stat().st_size > 10_000
+
+
+def test_the_runtimes_footprint_is_measured() -> None:
+    """Two of its parts, small: memory over few steps, a 720p video."""
+    assert footprint.endurance(embedded.MODEL, steps=500) < 2
+    found = footprint.video(embedded.MODEL)
+    assert found["frames"] == footprint.SECONDS * footprint.FPS
+    assert set(found["milliseconds"]) >= {"decode", "resize", "infer", "output"}

@@ -12,6 +12,7 @@ from PIL import Image
 
 from movinet_runtime import Frame, open_frames, prepare, sample
 from movinet_runtime.errors import SourceError
+from movinet_runtime.preprocess import resized
 
 BLACK = np.zeros((4, 4, 3), np.uint8)
 
@@ -100,6 +101,57 @@ def test_unreadable_sources(tmp_path: Path, name: str, content: bytes | None, me
         list(open_frames(path).sampled(5))
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def encode(path: Path, frames: int, form: str | None = None) -> Path:
+    import av
+
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w", format=form) as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "10", "bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(frames):
+            picture = rng.integers(0, 255, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("ending", ["ts", "mkv", "mp4", "avi"])
+def test_damaged_videos_give_what_is_left(tmp_path: Path, ending: str) -> None:
+    content = bytearray(encode(tmp_path / f"whole.{ending}", 60).read_bytes())
+    middle = len(content) // 2
+    hole = np.random.default_rng(1).integers(0, 255, 2000, np.uint8).tobytes()
+    (tmp_path / f"hole.{ending}").write_bytes(
+        content[:middle] + hole + content[middle + len(hole) :]
+    )
+    found = list(open_frames(tmp_path / f"hole.{ending}").sampled(5))
+    assert len(found) == 30  # a gap shows the frame before it
+    (tmp_path / f"cut.{ending}").write_bytes(content[:middle])
+    if ending == "mp4":  # its index is at the end
+        with pytest.raises(SourceError, match="no video that can be read: Invalid data found"):
+            open_frames(tmp_path / "cut.mp4")
+    else:
+        assert 10 <= len(list(open_frames(tmp_path / f"cut.{ending}").sampled(5))) < 20
+
+
+def test_without_timestamps_frames_follow_each_other(tmp_path: Path) -> None:
+    """A bare H.264 stream has none; FFmpeg takes it for 25 frames a second."""
+    found = list(open_frames(encode(tmp_path / "bare.h264", 50, "h264")).sampled(5))
+    assert 10 <= len(found) <= 11
+    times = [frame.time for frame in found]
+    np.testing.assert_allclose(times, np.arange(len(found)) / 5)
+
+
+def test_one_frame_and_a_huge_one(tmp_path: Path) -> None:
+    (frame,) = open_frames(encode(tmp_path / "one.mp4", 1)).sampled(5)
+    assert frame.time == 0
+    Image.new("RGB", (7680, 4320), (9, 9, 9)).save(tmp_path / "8k.png")
+    (frame,) = open_frames(tmp_path / "8k.png")
+    assert resized(frame.image, (172, 172)).mean() == 9
+    Image.new("RGB", (1, 1), (9, 9, 9)).save(tmp_path / "point.png")
+    (frame,) = open_frames(tmp_path / "point.png")
+    assert resized(frame.image, (172, 172)).mean() == 9
 
 
 def test_folder_without_images(tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ def speed(ours: Path, peer: Path, images: list[Frame], rounds: int) -> Row:
         peer_ms, ours_ms = (float(np.median(times[who])) * 1e3 for who in ("peer", "ours"))
         row |= {f"{what}_peer_ms": peer_ms, f"{what}_ours_ms": ours_ms}
         row[f"{what}_ratio"] = ours_ms / peer_ms
+    both = interleaved({"step": classifier.step, "bare": bare_invoke(ours)}, images, rounds)
+    row["step_over_bare"] = float(np.median(both["step"]) / np.median(both["bare"]))
     return row
 
 
@@ -188,6 +190,7 @@ def table_of(results: Mapping[str, Any]) -> Table:
         "/ reference": ("step_ratio", ".2f"),
         "bare ms": ("invoke_ours_ms", ".2f"),
         "/ reference ": ("invoke_ratio", ".2f"),
+        "step / bare": ("step_over_bare", ".2f"),
         "dB short": ("short_db", ".1f"),
         f"dB {LONG_FRAMES}": ("long_db", ".1f"),
     } | {f"M instr. {core}": (core, ".2f") for core in BOARDS}

@@ -189,12 +189,28 @@ class _Video:
                 stream.thread_type = "AUTO"
                 rate = float(stream.average_rate or stream.guessed_rate or 25)
                 last = -1 / rate
-                for picture in container.decode(stream):
+                for picture in _decoded(container, stream):
                     last = last + 1 / rate if picture.time is None else float(picture.time)
                     duration = float((picture.duration or 0) * (picture.time_base or 0))
                     yield _Decoded(picture, last, duration)
         except (av.FFmpegError, OSError) as error:
-            raise SourceError(f"{self.path} breaks off: {error}") from error
+            raise SourceError(f"{self.path} breaks off: {_reason(error)}") from error
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Decode a stream; what is damaged in the middle is left out, as players do."""
+    import av
+
+    for packet in container.demux(stream):
+        try:
+            pictures = packet.decode()
+        except av.InvalidDataError:
+            continue
+        yield from pictures
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
 
 
 class _Decoded(Frame):
@@ -224,8 +240,7 @@ def _open_video(path: Path) -> FrameSource:
                 raise SourceError(f"{path} has no video stream")
             length = container.duration
     except (av.FFmpegError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise SourceError(f"{path} is no video that can be read: {reason}") from error
+        raise SourceError(f"{path} is no video that can be read: {_reason(error)}") from error
     return FrameSource(str(path), _Video(path), length / av.time_base if length else None)
 
 
