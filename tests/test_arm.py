@@ -113,6 +113,16 @@ def test_the_gate_on_the_committed_baseline(variants: dict[str, Path], tmp_path:
     assert subprocess.run(gate, capture_output=True).returncode == 1
 
 
+def test_export_chooses_by_a_cores_instructions(tmp_path: Path) -> None:
+    needs(AARCH64)
+    command = [*MOVINET, "export", "a0-stream", "-w", "random:1", "--resolution", "64"]
+    command += ["--calibrate", "none", "-q", "auto", "--target", "cortex-a76", "-o", tmp_path]
+    done = subprocess.run([*command, "--min-sqnr", "45"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "M instr." in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["a0-stream-float16.tflite"]
+
+
 def test_32_bit_systems_run_tflite_runtime(variants: dict[str, Path]) -> None:
     needs(ARMV7L)
     images = frames_for((172, 172), 5.0, None, 4)
