@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 
 from movinet_benchmarks.clips import LabelledClip, collect, find_clips
+from movinet_convert.network import load_into_network
+from movinet_convert.parameters import random_weights
+from movinet_convert.quantize.calibration import moving_noise
 from movinet_convert.training.batches import Augmentation, Batches
 from movinet_convert.training.report import accuracy, confusion_matrix, scores
+from movinet_models.family import lookup
 from movinet_models.figures import LABELS, clips, render
 from movinet_runtime import StreamClassifier
 from movinet_runtime.errors import UsageError
@@ -107,6 +111,33 @@ def test_batches(data: Path) -> None:
     np.testing.assert_allclose(first[2].sum(axis=1), 8, rtol=1e-5)
     varied.epoch = 1
     assert not np.array_equal(first[0], varied[1][0])
+
+
+def test_a_lead_in_comes_from_another_clip_and_does_not_count(data: Path) -> None:
+    found = collect(find_clips(data), validation=0.25)
+    train = found.of("train")[:4]
+    plain = Batches(train, found.labels, 5.0, 6, 32, 4, augmentation=Augmentation())
+    led = Batches(train, found.labels, 5.0, 6, 32, 4, augmentation=Augmentation(), lead_in=5)
+    (video, truth, weights), (longer, truths, counted) = plain[0], led[0]
+    assert longer.shape == (4, 11, 32, 32, 3)
+    np.testing.assert_array_equal(longer[:, 5:], video)
+    np.testing.assert_array_equal(longer[1:, :5], video[:-1, :5])
+    np.testing.assert_array_equal(counted[:, 5:], weights)
+    assert not counted[:, :5].any()
+    np.testing.assert_array_equal(truths[:, 5:], truth)
+
+
+def test_training_bounds_averages_as_the_runtime_does(stream_model: Path) -> None:
+    """20 frames at a horizon of 6: the network at once, the file frame by frame."""
+    spec = lookup("a0-stream").at(64)
+    network = load_into_network(spec, random_weights(spec, 12))
+    frames = list(moving_noise((64, 64), 20))
+    at_once = network.stream(np.stack(frames)[None] / np.float32(255), horizon=6)[0].numpy()[0]
+    runtime = StreamClassifier(stream_model, horizon=6)
+    by_frame = np.stack([runtime.step(frame).logits for frame in frames])
+    np.testing.assert_allclose(by_frame, at_once, atol=1e-4 * np.ptp(at_once))
+    unbounded = network.stream(np.stack(frames)[None] / np.float32(255))[0].numpy()[0]
+    assert np.abs(unbounded[-1] - at_once[-1]).max() > 1e-3 * np.ptp(at_once)
 
 
 def test_precision_and_recall() -> None:

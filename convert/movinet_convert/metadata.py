@@ -46,7 +46,7 @@ def describe(
         "resolution": spec.resolution,
         "fps": arch.fps,
         "clip_frames": frames,
-        "horizon": frames if spec.streams else 0,
+        "horizon": (loaded.horizon or frames) if spec.streams else 0,
         "input_range": [0.0, 1.0],
         "states": {name: name for name in graph.inputs if name in graph.outputs},
         "in_place": graph.updates_in_place(),

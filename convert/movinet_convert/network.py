@@ -10,6 +10,8 @@ of the frames before, so that a whole clip and frame by frame are the same funct
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from movinet_convert.backend import fused_batch_norm, keras, ops
 from movinet_convert.parameters import HARD_SIGMOID_SLOPE, NORM, NORM_EPSILON, Shape, Unit, units
 from movinet_models.family import Layer, ModelSpec, lookup
@@ -144,7 +146,11 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def call(
-        self, x: Tensor, states: States | None = None, training: bool = False
+        self,
+        x: Tensor,
+        states: States | None = None,
+        training: bool = False,
+        horizon: int | None = None,
     ) -> tuple[Tensor, States]:
         states, new = states or {}, {}
         y = self.expansion(x, training=training)
@@ -155,7 +161,7 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
         if self.temporal is not None:
             key = f"state_{self.layer.name}_stream_buffer"
             y, new[key] = self._temporal(y, states.get(key), training)
-        y = y * self._gate(y, states, new)
+        y = y * self._gate(y, states, new, horizon)
         y = self.projection(y, training=training) * self.scale
         if self.skip is not None:
             if self.layer.stride > 1:
@@ -172,14 +178,14 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
         window = ops.concatenate([past, x], axis=1)
         return self.temporal(window, training=training), window[:, -frames:]
 
-    def _gate(self, x: Tensor, states: States, new: States) -> Tensor:
+    def _gate(self, x: Tensor, states: States, new: States, horizon: int | None) -> Tensor:
         pooled = ops.mean(x, axis=(2, 3), keepdims=True)
         if not self.spec.streams:
             pooled = ops.mean(pooled, axis=1, keepdims=True)
         else:
             key = f"state_{self.layer.name}_pool_buffer"
             count = states.get(FRAME_COUNT)
-            average, new[key] = _running_mean(pooled, states.get(key), count)
+            average, new[key] = _running_mean(pooled, states.get(key), count, horizon)
             pooled = ops.concatenate([average, pooled], axis=-1)
             if self.positional_scale is not None:
                 encoding = positional_encoding(ops.shape(x)[1], count, pooled.shape[-1])
@@ -202,8 +208,8 @@ class MoViNet(keras.Model):  # type: ignore[misc]
     """A clip classifier: video float32 [batch, time, h, w, 3] in [0, 1] -> logits.
 
     ``model(video)`` gives [batch, classes], in the stream form after the last
-    frame. Labels, and how many frames the clips of the training had, travel in the
-    saved file.
+    frame. Labels, how many frames the clips of the training had, and the horizon of its
+    averages travel in the saved file.
     """
 
     def __init__(
@@ -214,6 +220,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         labels: list[str] | None = None,
         dropout: float = 0.0,
         clip_frames: int | None = None,
+        horizon: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -221,6 +228,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         self.classes = classes
         self.labels = labels
         self.clip_frames = clip_frames
+        self.horizon = horizon
         spec = self.spec
         act = ops.hard_silu if spec.streams else ops.silu
         by_name = {unit.name: unit for unit in units(spec, classes)}
@@ -237,7 +245,11 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         return logits[:, -1]
 
     def stream(
-        self, video: Tensor, states: States | None = None, training: bool = False
+        self,
+        video: Tensor,
+        states: States | None = None,
+        training: bool = False,
+        horizon: int | None = None,
     ) -> tuple[Tensor, States]:
         """Classify frames that follow those which gave ``states``.
 
@@ -245,6 +257,8 @@ class MoViNet(keras.Model):  # type: ignore[misc]
             video: float32 [batch, time, h, w, 3] in [0, 1].
             states: what the last call returned; None before the first frame.
             training: batch statistics and dropout.
+            horizon: frames that averages over time remember, as the runtime bounds them;
+                only from the first frame on, and ``time`` must be known.
 
         Returns:
             Logits [batch, time, classes] after each frame (base form: time 1, the
@@ -253,13 +267,13 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         new: States = {}
         x = self.stem(video, training=training)
         for bottleneck in self.bottlenecks:
-            x, changed = bottleneck(x, states=states, training=training)
+            x, changed = bottleneck(x, states=states, training=training, horizon=horizon)
             new |= changed
         x = ops.mean(self.project(x, training=training), axis=(2, 3), keepdims=True)
         if self.spec.streams:
             key = "state_head_pool_buffer"
             count = (states or {}).get(FRAME_COUNT)
-            x, new[key] = _running_mean(x, (states or {}).get(key), count)
+            x, new[key] = _running_mean(x, (states or {}).get(key), count, horizon)
             frames = ops.cast(ops.shape(video)[1], "float32")
             new[FRAME_COUNT] = frames if count is None else count + frames
         else:
@@ -283,6 +297,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
             "labels": self.labels,
             "dropout": self.dropout.rate,
             "clip_frames": self.clip_frames,
+            "horizon": self.horizon,
             "name": self.name,
         }
 
@@ -308,8 +323,13 @@ def positional_encoding(frames: Tensor, start: Tensor, channels: int) -> Tensor:
     return ops.reshape(encoding, (1, -1, 1, 1, channels))
 
 
-def _running_mean(x: Tensor, mean: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+def _running_mean(
+    x: Tensor, mean: Tensor, count: Tensor, horizon: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Average [batch, time, ...] over all frames so far; also return the last average."""
+    if horizon and mean is None and x.shape[1] is not None and x.shape[1] > horizon:
+        averages = ops.einsum("ts,bshwc->bthwc", bounded_shares(x.shape[1], horizon), x)
+        return averages, averages[:, -1:]
     total = ops.cumsum(x, axis=1)
     seen = ops.arange(1, ops.shape(x)[1] + 1, dtype="float32")
     if mean is not None:
@@ -317,6 +337,19 @@ def _running_mean(x: Tensor, mean: Tensor, count: Tensor) -> tuple[Tensor, Tenso
         seen = seen + count
     averages = total / ops.reshape(seen, (1, -1, 1, 1, 1))
     return averages, averages[:, -1:]
+
+
+def bounded_shares(frames: int, horizon: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return the share of each frame s in the bounded average after frame t, [t, s].
+
+    average_t = average_{t-1} + (x_t - average_{t-1}) / min(t + 1, horizon)
+    """
+    shares = np.zeros((frames, frames), np.float32)
+    for t in range(frames):
+        part = 1 / min(t + 1, horizon)
+        shares[t] = shares[t - 1] * (1 - part) if t else 0
+        shares[t, t] = part
+    return shares
 
 
 def _fold(x: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ SUPPORTED = (
 )
 EMBEDDED = "embedded"
 ABOUT = "about"  # the entry of an .npz file that is no tensor
+TRAINED = ("labels", "resolution", "clip_frames", "horizon")  # and what it says
 CLASSIFIER = ("classifier/kernel", "classifier/bias")
 RANDOM_CLASSES = 600
 
@@ -60,8 +61,9 @@ class LoadedWeights:
     source: str
     sha256: str
     labels: list[str] | None = None
-    resolution: int | None = None  # these two are known only of .keras and .npz files
+    resolution: int | None = None  # these three are known only of .keras and .npz files
     clip_frames: int | None = None
+    horizon: int | None = None
     new_classifier: bool = False
 
     @property
@@ -282,6 +284,7 @@ def _read_keras(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         "labels": network.labels,
         "resolution": network.spec.resolution,
         "clip_frames": network.clip_frames,
+        "horizon": network.horizon,
     }
     return values, about
 
@@ -292,7 +295,7 @@ def _read_npz(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         with np.load(path) as file:
             tensors = {name: file[name] for name in file.files}
         about = json.loads(str(tensors.pop(ABOUT)))
-        known = {name: about[name] for name in ("labels", "resolution", "clip_frames")}
+        known = {name: about[name] for name in TRAINED}
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(f"cannot read {path} as weights of this toolkit: {error}") from error
     return {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}, known
@@ -304,7 +307,7 @@ def save_npz(loaded: LoadedWeights, path: Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    about = {name: getattr(loaded, name) for name in ("labels", "resolution", "clip_frames")}
+    about = {name: getattr(loaded, name) for name in TRAINED}
     arrays = {
         name: tensor.astype(np.float16) if name.endswith("/kernel") else tensor
         for name, tensor in loaded.weights.items()

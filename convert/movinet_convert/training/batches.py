@@ -115,6 +115,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         augmentation: None is for validation: the clips in their order, and weight on the
             last frame only, so that accuracy is that of the whole clip.
         class_weights: by label.
+        lead_in: frames of another clip of the batch before each one; their outputs have no
+            weight. So the state is that of a stream that goes on.
         broken: clips that stopped being readable, and why; others of their class take
             their place.
     """
@@ -128,6 +130,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     frame_by_frame: bool = True
     augmentation: Augmentation | None = None
     class_weights: dict[str, float] = field(default_factory=dict)
+    lead_in: int = 0
     seed: int = 0
     epoch: int = 0
     broken: dict[str, str] = field(default_factory=dict)
@@ -157,6 +160,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             video[i, count:] = video[i, count - 1]
             truth[i, :, self.labels.index(clip.label)] = 1
             weights[i] = self._weights(count) * self.class_weights.get(clip.label, 1.0)
+        if self.lead_in:
+            before = np.roll(video, 1, axis=0)[:, : self.lead_in]
+            video = np.concatenate([before, video], axis=1)
+            truth = np.concatenate([truth[:, : before.shape[1]], truth], axis=1)
+            weights = np.pad(weights, ((0, 0), (before.shape[1], 0)))
         return video, truth, weights
 
     def _weights(self, count: int) -> Array:

@@ -48,6 +48,20 @@ def train(
         typer.Option(min=32, help="Begin with smaller pictures and grow: faster from nothing."),
     ] = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames of a training clip.")] = 16,
+    lead_in: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Frames of another clip before each one, which do not count: as in a stream "
+            "that goes on for ever.",
+        ),
+    ] = 0,
+    horizon: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Frames that averages over time remember, also later; default: --frames."
+        ),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="At most.")] = EPOCHS,
     freeze: Annotated[
         int | None,
@@ -132,6 +146,8 @@ def train(
             rate=rate,
             start_resolution=start_resolution or spec.resolution,
             patience=patience,
+            lead_in=min(lead_in, frames) if spec.streams else 0,
+            horizon=horizon or frames,
             seed=seed,
         )
         network = _network(
@@ -152,6 +168,7 @@ def train(
         )
     for reason in broken.values():
         console.print(f"skipped: {reason}", style="yellow", highlight=False, soft_wrap=True)
+    network.clip_frames, network.horizon = plan.frames, plan.horizon
     report = _finish(network, clips, plan.frames, plan.batch, history, output, len(broken))
     saved.unlink(missing_ok=True)
     if as_json:
@@ -200,7 +217,6 @@ def _finish(
     from movinet_convert.training.batches import Batches
     from movinet_convert.training.report import confusion_matrix, scores, write_report
 
-    network.clip_frames = frames
     with written_whole(output) as temporary:
         network.save(temporary)
     held = clips.of("validation")
@@ -211,7 +227,7 @@ def _finish(
     truth, found = [], []
     for i in range(len(batches)):
         video, labels, weights = batches[i]
-        logits = network.stream(video)[0].numpy()
+        logits = network.stream(video, horizon=network.horizon)[0].numpy()
         for j, last in enumerate(weights.argmax(axis=1)):
             truth.append(int(labels[j, last].argmax()))
             found.append(int(logits[j, last].argmax()))

@@ -34,6 +34,9 @@ class Plan:
             half way up in the second; cheaper, and a kind of regularization
             (progressive learning, arXiv 2104.00298).
         patience: epochs without a better validation accuracy before it stops.
+        lead_in: frames of another clip before each one, which do not count: the stream
+            has gone on for a while.
+        horizon: frames that averages over time remember.
         seed: of order, augmentation and dropout.
     """
 
@@ -44,6 +47,8 @@ class Plan:
     rate: float
     start_resolution: int
     patience: int
+    lead_in: int
+    horizon: int
     seed: int = 0
     weight_decay: float = 0.02
     smoothing: float = 0.1
@@ -66,14 +71,15 @@ class Epoch:
 class FrameByFrame(keras.Model):  # type: ignore[misc]
     """The network as it is trained: logits [batch, frames, classes], after every frame."""
 
-    def __init__(self, network: MoViNet) -> None:
+    def __init__(self, network: MoViNet, horizon: int) -> None:
         super().__init__()
         self.network = network
+        self.horizon = horizon
         self.built = True
 
     def call(self, video: Any, training: bool = False) -> Any:
         """See :meth:`MoViNet.stream`."""
-        return self.network.stream(video, training=training)[0]
+        return self.network.stream(video, training=training, horizon=self.horizon)[0]
 
 
 class Checkpoint:
@@ -207,7 +213,7 @@ def _batches(
         )
 
     return (
-        batches(train, augmentation=augmentation, class_weights=balance),
+        batches(train, augmentation=augmentation, class_weights=balance, lead_in=plan.lead_in),
         batches(clips.of(VALIDATION)),
     )
 
@@ -219,7 +225,7 @@ def _compiled(network: MoViNet, plan: Plan, steps: int, frozen: bool) -> FrameBy
     rate = keras.optimizers.schedules.CosineDecay(
         plan.rate / 20, max(1, steps - warm), alpha=0.01, warmup_target=plan.rate, warmup_steps=warm
     )
-    model = FrameByFrame(network)
+    model = FrameByFrame(network, plan.horizon)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay, global_clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "scale"])
     model.compile(
