@@ -34,8 +34,8 @@ FIRST = shlex.split(
 # what lies there is another clip. On a fifth of the clips, which are again drawn from their seeds.
 FEW, FEW_CLIPS = WORK / "figures-few", {"train": 2400, "validation": 360, "test": 0}
 SECOND = shlex.split(
-    f"--weights {SHORT} --freeze 0 --frames 16 --lead-in 16 --horizon 10 --batch 8 --rate 5e-4 "
-    "--epochs 2"
+    f"--weights {SHORT} --freeze 0 --frames 16 --lead-in 16 --horizon 10 --batch 8 --rate 7e-4 "
+    "--epochs 4"
 )
 MODES = ("clips", "stream", "shuffled", "single")
 VARIANTS = ("float32", "float16", "mixed", "dynamic", "int8")

@@ -115,8 +115,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         augmentation: None is for validation: the clips in their order, and weight on the
             last frame only, so that accuracy is that of the whole clip.
         class_weights: by label.
-        lead_in: frames of another clip of the batch before each one; their outputs have no
-            weight. So the state is that of a stream that goes on.
+        lead_in: frames of another clip of the batch before each one, in every other batch;
+            their outputs have no weight. The state is that of a stream that goes on; in
+            the other batches it begins, which a network forgets if it never sees it.
         broken: clips that stopped being readable, and why; others of their class take
             their place.
     """
@@ -160,7 +161,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             video[i, count:] = video[i, count - 1]
             truth[i, :, self.labels.index(clip.label)] = 1
             weights[i] = self._weights(count) * self.class_weights.get(clip.label, 1.0)
-        if self.lead_in:
+        if self.lead_in and (index + self.epoch) % 2:
             before = np.roll(video, 1, axis=0)[:, : self.lead_in]
             video = np.concatenate([before, video], axis=1)
             truth = np.concatenate([truth[:, : before.shape[1]], truth], axis=1)

@@ -52,8 +52,8 @@ def train(
         int,
         typer.Option(
             min=0,
-            help="Frames of another clip before each one, which do not count: as in a stream "
-            "that goes on for ever.",
+            help="Frames of another clip before every other clip, which do not count: as in a "
+            "stream that goes on for ever.",
         ),
     ] = 0,
     horizon: Annotated[

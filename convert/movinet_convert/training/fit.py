@@ -34,8 +34,8 @@ class Plan:
             half way up in the second; cheaper, and a kind of regularization
             (progressive learning, arXiv 2104.00298).
         patience: epochs without a better validation accuracy before it stops.
-        lead_in: frames of another clip before each one, which do not count: the stream
-            has gone on for a while.
+        lead_in: frames of another clip before every other clip, which do not count: the
+            stream has gone on for a while.
         horizon: frames that averages over time remember.
         seed: of order, augmentation and dropout.
     """
@@ -208,12 +208,13 @@ def _batches(
             spec.resolution,
             min(plan.batch, len(chosen)),
             spec.streams,
+            lead_in=plan.lead_in,
             seed=plan.seed,
             **more,
         )
 
     return (
-        batches(train, augmentation=augmentation, class_weights=balance, lead_in=plan.lead_in),
+        batches(train, augmentation=augmentation, class_weights=balance),
         batches(clips.of(VALIDATION)),
     )
 
