@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_runtime.engines import open_engine
-from movinet_runtime.errors import LabelsError, SourceError, StateError, UsageError
+from movinet_runtime.errors import (
+    LabelsError,
+    ModelFileError,
+    SourceError,
+    StateError,
+    UsageError,
+)
 from movinet_runtime.files import written_whole
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import Fit, resized
@@ -142,6 +148,7 @@ class StreamClassifier:
 
         Raises:
             SourceError: NaN, or another shape or dtype; the state is untouched.
+            ModelFileError: the engine gave up: the file is damaged where only a run shows it.
         """
         if frame.dtype == np.uint8:
             image = resized(frame, self.size, fit)
@@ -153,7 +160,11 @@ class StreamClassifier:
             image = frame
         if self.horizon and self._seen >= self.horizon:
             self._session.write_tensor(FRAME_COUNT, _count(self.horizon - 1))
-        logits = self._session.step(image)
+        try:
+            logits = self._session.step(image)
+        except RuntimeError as error:  # what was loaded may still refuse to run
+            reason = (str(error).splitlines() or ["no reason given"])[0]
+            raise ModelFileError(f"{self.model.path} cannot be run: {reason}") from error
         prediction = Prediction(self._index, logits, self.labels, time)
         self._index += 1
         self._seen += 1
