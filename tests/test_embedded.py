@@ -50,7 +50,7 @@ def test_it_is_small_and_whole() -> None:
     assert loaded.labels == about["labels"] == LABELS
     assert about["weights"]["sha256"] == loaded.sha256
     assert about["resolution"] == loaded.resolution == 96
-    assert about["horizon"] == loaded.clip_frames
+    assert (about["horizon"], about["clip_frames"]) == (loaded.horizon, loaded.clip_frames)
 
 
 def test_run_needs_no_model(tmp_path: Path) -> None:
