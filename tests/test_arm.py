@@ -33,7 +33,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A0 with seeded weights in its own resolution, as `movinet export` writes it."""
     needs(AARCH64)
     folder = tmp_path_factory.mktemp("arm")
-    command = [*MOVINET, "export", "a0-stream", "-w", "random:0", "-o", folder]
+    command = [*MOVINET, "export", "a0-stream", "-w", "random:0", "-o", str(folder)]
     command += [word for name in ERROR for word in ("-q", name)]
     done = subprocess.run([*command, "--calibrate", "none"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -95,11 +95,13 @@ def test_the_gate_on_the_committed_baseline(variants: dict[str, Path], tmp_path:
     """
     report = tmp_path / "today.json"
     cores = [word for name in BOARDS for word in ("--core", name)]
-    command = [*MOVINET, "bench", *variants.values(), "--against", variants["float32"]]
-    command += ["--rounds", "2", *cores, "--core-frames", "3", "-o", report]
+    models = [str(path) for path in variants.values()]
+    command = [*MOVINET, "bench", *models, "--against", str(variants["float32"])]
+    command += ["--rounds", "2", *cores, "--core-frames", "3", "-o", str(report)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    gate = [*MOVINET, "bench", "compare", BASELINE, report, "--no-times", "--json"]
+    gate = [*MOVINET, "bench", "compare", str(BASELINE), str(report)]
+    gate += ["--no-times", "--json"]
     done = subprocess.run(gate, capture_output=True, text=True)
     checks = json.loads(done.stdout)["checks"]
     assert done.returncode == 0, [check for check in checks if check["verdict"] == "worse"]
@@ -116,7 +118,7 @@ def test_the_gate_on_the_committed_baseline(variants: dict[str, Path], tmp_path:
 def test_export_chooses_by_a_cores_instructions(tmp_path: Path) -> None:
     needs(AARCH64)
     command = [*MOVINET, "export", "a0-stream", "-w", "random:1", "--resolution", "64"]
-    command += ["--calibrate", "none", "-q", "auto", "--target", "cortex-a76", "-o", tmp_path]
+    command += ["--calibrate", "none", "-q", "auto", "--target", "cortex-a76", "-o", str(tmp_path)]
     done = subprocess.run([*command, "--min-sqnr", "45"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "M instr." in done.stdout

@@ -72,8 +72,9 @@ def test_a_board_measures_and_the_figures_come_home(
     board: str, stream_model: Path, tmp_path: Path
 ) -> None:
     report = tmp_path / "pi.json"
-    command = [*MOVINET, "bench", stream_model, "--host", board, "--host-python", sys.executable]
-    done = subprocess.run([*command, "--rounds", "6", "-o", report], capture_output=True, text=True)
+    command = [*MOVINET, "bench", str(stream_model), "--host", board]
+    command += ["--host-python", sys.executable, "--rounds", "6", "-o", str(report)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (variant,) = json.loads(report.read_text())["variants"]
     assert (variant["name"], len(variant["samples_ms"])) == ("small", 6)

@@ -65,7 +65,7 @@ def endurance(model: Path, steps: int = STEPS) -> float:
     return round(int(_run(command)) / 1e6, 2)
 
 
-def video(model: Path) -> dict[str, float]:
+def video(model: Path) -> dict[str, Any]:
     """Run a drawn 720p video at 30 fps on one core; milliseconds a frame by stage, and fps."""
     with tempfile.TemporaryDirectory(prefix="movinet-") as name:
         clip = Path(name) / "720p.mp4"
