@@ -125,7 +125,8 @@ def _compiled_plugin(folder: Path) -> Path:
         command = ["cc", "-O2", "-shared", "-fPIC", "-o", str(plugin), str(source)]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise RehearsalError(f"the counting plugin does not compile: {done.stderr.strip()}")
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+        raise RehearsalError(f"the counting plugin does not compile: {reason}")
     return plugin
 
 
