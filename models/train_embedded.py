@@ -18,6 +18,7 @@ from movinet_convert.weights import load_weights, save_npz
 from movinet_models import embedded
 from movinet_models.family import lookup
 from movinet_models.figures.actions import REVERSED_PAIRS
+from movinet_runtime.files import written_whole
 
 MOVINET = Path(sys.executable).with_name("movinet")
 WORK = Path("out/embedded")
@@ -61,9 +62,12 @@ def main() -> None:
     movinet(*export, "-q", "int8", "-o", embedded.MODEL)
     files = [WORK / f"a0-stream-{variant}.tflite" for variant in VARIANTS]
     modes = [word for mode in MODES for word in ("--mode", mode)]
-    REPORT.write_bytes(movinet("accuracy", *files, "--data", DATA, *modes, "--json", read=True))
+    found = movinet("accuracy", *files, "--data", DATA, *modes, "--json", read=True)
+    with written_whole(REPORT) as temporary:
+        temporary.write_bytes(found)
     before, _, rest = CARD.read_text("utf-8").partition(BEGIN)
-    CARD.write_text(before + BEGIN + figures() + END + rest.partition(END)[2], "utf-8")
+    with written_whole(CARD) as temporary:
+        temporary.write_text(before + BEGIN + figures() + END + rest.partition(END)[2], "utf-8")
 
 
 def figures() -> str:

@@ -81,6 +81,13 @@ def test_a_board_measures_and_the_figures_come_home(
     assert variant["start"]["peak_bytes"] > 10e6
 
 
+def test_models_of_one_name_both_come_home(board: str, stream_model: Path, tmp_path: Path) -> None:
+    images = frames_for((64, 64), 5.0, None, 2)
+    models = {"old/small 0": stream_model, "new/small 1": stream_model}
+    timed, _ = time_on_host(Host(board, sys.executable), models, images, 2, ["auto"], [1])
+    assert {one.name for one in timed} == set(models)
+
+
 def test_what_a_board_says_is_passed_on(board: str, stream_model: Path) -> None:
     images = frames_for((64, 64), 5.0, None, 2)
     work = ({"small": stream_model}, images, 2, ["auto"], [1])

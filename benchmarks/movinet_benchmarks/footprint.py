@@ -21,7 +21,7 @@ from movinet_benchmarks.timing import start_cost
 from movinet_models import embedded
 from movinet_models.figures import ACTIONS
 from movinet_models.figures.scene import Scene
-from movinet_runtime.errors import UsageError
+from movinet_runtime.errors import MovinetError, UsageError
 from movinet_runtime.writer import save_frames
 
 RUNTIME = Path(__file__).parents[2] / "runtime"
@@ -106,7 +106,6 @@ def main(
     """Measure disk, start-up, endurance and video throughput."""
     start = start_cost(model, "auto", 1)
     found: dict[str, Any] = {
-        "disk MB, core": None,
         "start to first label, s": round(
             (start.import_ms + start.load_ms + start.first_ms) / 1e3, 3
         ),
@@ -125,4 +124,7 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except MovinetError as error:
+        raise SystemExit(f"movinet: {error}") from None

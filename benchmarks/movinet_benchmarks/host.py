@@ -74,9 +74,13 @@ def time_on_host(
         raise HostError(f"{host.address}: {(said or ['no reason given'])[-1]}")
     try:
         answer = json.loads(done.stdout)
-        timed = [Timed(**row | {"start": Start(**row["start"])}) for row in answer["timed"]]
+        names = list(models)
+        timed = [
+            Timed(**row | {"name": names[int(row["name"])], "start": Start(**row["start"])})
+            for row in answer["timed"]
+        ]
         return timed, dict(answer["environment"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise HostError(f"{host.address} answered something else: {error}") from error
 
 
@@ -84,7 +88,8 @@ def _archive(models: Mapping[str, Path], images: Sequence[Frame]) -> bytes:
     frames = io.BytesIO()
     np.save(frames, np.stack(list(images)))
     files = {"frames.npy": frames.getvalue(), f"{PACKAGE}/__init__.py": b""}
-    files |= {f"{name}.tflite": path.read_bytes() for name, path in models.items()}
+    # By number: names may hold anything, as where two models are called the same.
+    files |= {f"{i}.tflite": path.read_bytes() for i, path in enumerate(models.values())}
     package = Path(movinet_benchmarks.__file__).parent
     files |= {f"{PACKAGE}/{name}": (package / name).read_bytes() for name in MODULES}
     packed = io.BytesIO()

@@ -249,7 +249,8 @@ def main(
         temporary.write_text(json.dumps(results, indent=1), "utf-8")
     picture(results, output / "bench.png")
     if record_costs:
-        COSTS.write_text(json.dumps(costs(results), indent=1) + "\n", "utf-8")
+        with written_whole(COSTS) as temporary:
+            temporary.write_text(json.dumps(costs(results), indent=1) + "\n", "utf-8")
     if as_json:
         print(json.dumps(results, indent=1))
     else:

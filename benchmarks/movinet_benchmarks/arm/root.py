@@ -72,12 +72,9 @@ class Root:
 def missing_tools(machine: Machine) -> list[str]:
     """Name the programs that a rehearsal needs and this machine lacks, with their packages."""
     needed = {machine.emulator: "qemu-user"} | TOOLS
-    return [f"{tool} (package {package})" for tool, package in needed.items() if not which(tool)]
-
-
-def which(tool: str) -> str | None:
-    """Find a program."""
-    return shutil.which(tool)
+    return [
+        f"{tool} (package {package})" for tool, package in needed.items() if not shutil.which(tool)
+    ]
 
 
 def assemble(machine: Machine, report: Report = lambda line: None) -> Root:
@@ -101,8 +98,13 @@ def assemble(machine: Machine, report: Report = lambda line: None) -> Root:
             _install_packages(machine, draft)
             report(f"unpacking {machine.name} wheels")
             _install_wheels(machine, wheels, draft)
-            draft.rename(kept)
-            draft.mkdir()  # for the clean-up
+            try:
+                draft.rename(kept)
+            except OSError:  # another process was faster
+                if not kept.is_dir():
+                    raise
+            else:
+                draft.mkdir()  # for the clean-up
     return Root(kept / "root", kept / "site", machine)
 
 
