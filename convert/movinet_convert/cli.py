@@ -39,7 +39,8 @@ def export(
             "--weights",
             "-w",
             help="A Model Garden checkpoint (prefix, folder, .tar.gz), a hub SavedModel "
-            "(folder, .tar.gz, handle or URL), a .keras file, or random[:SEED]. "
+            "(folder, .tar.gz, handle or URL), a .keras or .npz file, embedded (drawn figures), "
+            "or random[:SEED]. "
             "Default: the published Kinetics-600 weights, downloaded.",
         ),
     ] = None,
