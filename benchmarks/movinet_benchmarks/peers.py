@@ -42,6 +42,7 @@ VARIANTS = {
     "float32": "float32",
     "float16": "float16",
     "mixed": "float16",
+    "wide": "dynamic",
     "dynamic": "dynamic",
     "int8": "int8",
 }

@@ -49,8 +49,8 @@ def export(
         typer.Option(
             "--quantize",
             "-q",
-            help="float32 (default), float16, mixed, dynamic, int8, all, or auto: the fastest "
-            "that is true enough; repeat it for several.",
+            help="float32 (default), float16, mixed, wide, dynamic, int8, all, or auto: the "
+            "fastest that is true enough; repeat it for several.",
         ),
     ] = None,
     labels: Annotated[
@@ -86,7 +86,7 @@ def export(
     half_arithmetic: Annotated[
         bool,
         typer.Option(
-            help="float16, mixed: let cores with half-precision arithmetic compute in it."
+            help="float16, mixed, wide: let cores with half-precision arithmetic compute in it."
         ),
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,

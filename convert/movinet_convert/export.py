@@ -86,7 +86,7 @@ def export(
         calibrate: clips to calibrate int8 weights on
             (:func:`movinet_convert.quantize.calibration.read_clips`); None: drawn figures;
             empty: none, weights are rounded to the nearest.
-        half_arithmetic: let cores with half-precision arithmetic use it (float16, mixed).
+        half_arithmetic: let cores with half-precision arithmetic use it (float16, mixed, wide).
         report: called with the name of each step before it starts.
 
     Returns:

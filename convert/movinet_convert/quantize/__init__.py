@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from movinet_convert.graph import Graph
 from movinet_convert.quantize.calibration import Moments
-from movinet_convert.quantize.dynamic import dynamic, is_dense
+from movinet_convert.quantize.dynamic import dynamic, is_dense, is_heavy
 from movinet_convert.quantize.half import REDUCED_PRECISION, half
 from movinet_convert.quantize.states import int8_states
 
@@ -13,15 +13,17 @@ Transform = Callable[[Graph, Moments | None], Graph]
 VARIANTS: dict[str, Transform] = {
     "float32": lambda graph, _: graph,
     "float16": lambda graph, _: half(graph),
-    # Where a core computes in half precision, int8 pays only where each weight is used once
-    # a frame; anywhere else it would also throw its neighbours back to float32.
+    # Where a core computes in half precision, everything after the first int8 convolution falls
+    # back to float32: int8 comes last.
     "mixed": lambda graph, moments: half(dynamic(graph, moments, is_dense)),
+    # Where it does not, and has no dot product either.
+    "wide": lambda graph, moments: half(dynamic(graph, moments, is_heavy)),
     "dynamic": dynamic,
     "int8": lambda graph, moments: dynamic(int8_states(graph), moments),
 }
 
 # Variants whose constants are half precision, and those with int8 weights.
-HALF, CALIBRATED = {"float16", "mixed"}, {"mixed", "dynamic", "int8"}
+HALF, CALIBRATED = {"float16", "mixed", "wide"}, {"mixed", "wide", "dynamic", "int8"}
 
 __all__ = [
     "CALIBRATED",

@@ -17,6 +17,9 @@ from movinet_convert.quantize.rounding import rounded
 # faster, since their inputs are the large ones that would have to be quantized in each
 # frame (A0: 33.6 instead of 29.4 dB, 0.70 instead of 0.85 of the reference's time).
 MIN_WEIGHTS = 3000
+# On cores without a dot product int8 saves little arithmetic, and pays only where a weight is
+# used once a frame, or where there are many of them (docs/arm.md).
+HEAVY_WEIGHTS = 20_000
 
 
 def dynamic(
@@ -42,9 +45,19 @@ def dynamic(
 
 def is_wide(graph: Graph, op: Op) -> bool:
     """Whether an operator is a CONV_2D whose weights are worth int8."""
-    return op.kind == "CONV_2D" and int(np.prod(graph.shape(op.inputs[1]))) >= MIN_WEIGHTS
+    return _weights(graph, op) >= MIN_WEIGHTS
+
+
+def is_heavy(graph: Graph, op: Op) -> bool:
+    """Whether an operator is a wide CONV_2D on one pixel (dense layers, gates), or a heavy one."""
+    least = MIN_WEIGHTS if graph.shape(op.inputs[0])[1:3] == (1, 1) else HEAVY_WEIGHTS
+    return _weights(graph, op) >= least
 
 
 def is_dense(graph: Graph, op: Op) -> bool:
     """Whether an operator is one of the two dense layers after the last pooling."""
     return op.kind == "CONV_2D" and op.outputs[0] in ("head", "classifier")
+
+
+def _weights(graph: Graph, op: Op) -> int:
+    return int(np.prod(graph.shape(op.inputs[1]))) if op.kind == "CONV_2D" else 0
