@@ -31,7 +31,7 @@ def test_the_readmes_benchmark_runs(
     """`make bench` with two rounds, and without the emulated boards (tests/test_arm.py)."""
     monkeypatch.setattr(peers, "instructions", lambda models, images: {n: {} for n in models})
     monkeypatch.setattr(peers, "LONG_FRAMES", 20)
-    results = peers.measure(shared, tmp_path, rounds=2)
+    results = peers.measure(shared, tmp_path, rounds=2, processes=1)
     for variant, theirs in peers.VARIANTS.items():
         row, peer = results["models"][variant], results["models"][f"reference {theirs}"]
         assert row["step_ratio"] > 0
