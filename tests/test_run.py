@@ -74,20 +74,25 @@ def test_labels_and_events(stream_model: Path, write_video: Callable[..., Path])
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_leaves_no_half_file(
-    stream_model: Path, write_video: Callable[..., Path], tmp_path: Path, stop: signal.Signals
+    stream_model: Path, tmp_path: Path, stop: signal.Signals
 ) -> None:
-    clip = write_video(frames=600, fps=10)
+    """Frames come from a pipe that stays open, so that it is always stopped in the middle."""
     folder = tmp_path / "out"
     folder.mkdir()
-    words = [*MOVINET, "run", str(clip), "-m", str(stream_model), "--save", str(folder / "a.mp4")]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
+    words = [*MOVINET, "run", "-", "--size", "64x48", "-m", str(stream_model)]
+    words += ["--save", str(folder / "a.mp4")]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe)
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    process.stdin.write(bytes(64 * 48 * 3 * 8))
+    process.stdin.flush()
     process.stdout.readline()  # it has begun
     assert len(list(folder.iterdir())) == 1
     process.send_signal(stop)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert "Traceback" not in errors
+    assert process.wait(60) != 0
+    assert b"Traceback" not in process.stderr.read()
     assert list(folder.iterdir()) == []
 
 
