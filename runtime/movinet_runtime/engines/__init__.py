@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 from numpy.typing import NDArray
 
 from movinet_runtime.errors import MissingPackageError, ModelFileError, UsageError
+from movinet_runtime.huge_pages import in_huge_pages
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.tensors import Array, State, TensorSpec
 
@@ -70,7 +71,8 @@ def open_engine(model: ModelFile, threads: int | None = None, name: str = "auto"
     if name not in ENGINES:
         raise UsageError(f"no engine '{name}'; there are {', '.join(ENGINES)}")
     try:
-        return _opened(model, threads or default_threads(), name)
+        with in_huge_pages():
+            return _opened(model, threads or default_threads(), name)
     except DAMAGE as error:  # the verifier knows the structure, not what indices mean
         reason = f"{type(error).__name__} {error}".strip()
         raise ModelFileError(f"{model.path} cannot be used: {reason}") from error
