@@ -20,6 +20,7 @@ from movinet_runtime.errors import (
     UsageError,
 )
 from movinet_runtime.files import written_whole
+from movinet_runtime.huge_pages import in_huge_pages
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import Fit, resized
 from movinet_runtime.tensors import Array, State
@@ -125,7 +126,8 @@ class StreamClassifier:
         self.model = model
         self.metadata, self.labels = model.metadata, model.labels
         self.fps, self.size = model.fps, model.size
-        self._session = model.engine.session()
+        with in_huge_pages():
+            self._session = model.engine.session()
         counted = model.engine.states.get(FRAME_COUNT)
         if horizon and counted is None:
             raise UsageError(

@@ -47,7 +47,7 @@ def new_ranges(before: list[Range], smaps: str) -> list[Range]:
     found = []
     for start, end, block in _mappings(smaps):
         resident = RESIDENT.search(block)
-        if resident is None or int(resident[1]) * 1024 < 0.75 * (end - start):
+        if resident is None or int(resident[1]) * 1024 < 0.5 * (end - start):
             continue
         for old_start, old_end in before:
             if old_start < end and start < old_end:
