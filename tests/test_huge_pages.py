@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from movinet_runtime import huge_pages
 from movinet_runtime.huge_pages import PAGE, POLICY, new_ranges
 
 MB = 1 << 20
@@ -37,6 +38,15 @@ def test_only_new_resident_memory_is_meant() -> None:
     assert found[1:] == [(weights + 2 * MB, weights + 6 * MB)]
     assert new_ranges([(heap, heap + 20 * MB), (weights, weights + 16 * MB)], smaps) == []
     assert new_ranges([], "") == []
+
+
+def test_without_them_nothing_happens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Another system, a kernel without huge pages, a sandbox that hides what they need."""
+    for hidden in ("POLICY", "MAPS", "SMAPS"):
+        monkeypatch.setattr(huge_pages, hidden, tmp_path / "nowhere")
+        with huge_pages.in_huge_pages():
+            block = bytes(4 * MB)
+        assert len(block) == 4 * MB
 
 
 def test_weights_lie_in_huge_pages(stream_model: Path) -> None:

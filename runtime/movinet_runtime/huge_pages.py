@@ -23,14 +23,12 @@ Range = tuple[int, int]
 @contextmanager
 def in_huge_pages() -> Iterator[None]:
     """Move the memory that the block comes to use into huge pages, where there are any."""
-    try:
-        wanted = "[never]" not in POLICY.read_text()
-        before = [(start, end) for start, end, _ in _mappings(MAPS.read_text())] if wanted else []
-    except OSError:  # another system, or a kernel without them
-        wanted = False
+    policy = _text(POLICY)
+    wanted = bool(policy) and "[never]" not in policy
+    before = [(start, end) for start, end, _ in _mappings(_text(MAPS))] if wanted else []
     yield
     if wanted:
-        for start, end in new_ranges(before, SMAPS.read_text()):
+        for start, end in new_ranges(before, _text(SMAPS)):
             _collapse(start, end)
 
 
@@ -65,6 +63,14 @@ def _mappings(text: str) -> Iterator[tuple[int, int, str]]:
     for match, end in zip(matches, ends, strict=False):
         if match[3] == "rw-p" and match[4] == "0":
             yield int(match[1], 16), int(match[2], 16), text[match.end() : end]
+
+
+def _text(path: Path) -> str:
+    """Read a file of the kernel's; empty on other systems, or where a sandbox hides it."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def _collapse(start: int, end: int) -> None:
