@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all."""
+"""Outputs appear whole or not at all; what the kernel tells may be missing."""
 
 import os
 import tempfile
@@ -36,3 +36,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise UsageError(f"cannot write {path}: it is a folder") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def kernel_text(path: Path) -> str:
+    """Read a file of /proc or /sys; empty on other systems, or where a sandbox hides it."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from movinet_runtime.files import kernel_text
+
 POLICY = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 MAPS, SMAPS = Path("/proc/self/maps"), Path("/proc/self/smaps")
 PAGE = 2 << 20
@@ -23,12 +25,12 @@ Range = tuple[int, int]
 @contextmanager
 def in_huge_pages() -> Iterator[None]:
     """Move the memory that the block comes to use into huge pages, where there are any."""
-    policy = _text(POLICY)
+    policy = kernel_text(POLICY)
     wanted = bool(policy) and "[never]" not in policy
-    before = [(start, end) for start, end, _ in _mappings(_text(MAPS))] if wanted else []
+    before = [(start, end) for start, end, _ in _mappings(kernel_text(MAPS))] if wanted else []
     yield
     if wanted:
-        for start, end in new_ranges(before, _text(SMAPS)):
+        for start, end in new_ranges(before, kernel_text(SMAPS)):
             _collapse(start, end)
 
 
@@ -63,14 +65,6 @@ def _mappings(text: str) -> Iterator[tuple[int, int, str]]:
     for match, end in zip(matches, ends, strict=False):
         if match[3] == "rw-p" and match[4] == "0":
             yield int(match[1], 16), int(match[2], 16), text[match.end() : end]
-
-
-def _text(path: Path) -> str:
-    """Read a file of the kernel's; empty on other systems, or where a sandbox hides it."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 def _collapse(start: int, end: int) -> None:

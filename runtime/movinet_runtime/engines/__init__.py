@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 from numpy.typing import NDArray
 
 from movinet_runtime.errors import MissingPackageError, ModelFileError, UsageError
+from movinet_runtime.files import kernel_text
 from movinet_runtime.huge_pages import in_huge_pages
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.tensors import Array, State, TensorSpec
@@ -15,6 +16,8 @@ from movinet_runtime.tensors import Array, State, TensorSpec
 EngineName = Literal["auto", "compiled", "interpreter", "tflite-runtime"]
 ENGINES: tuple[EngineName, ...] = ("auto", "compiled", "interpreter", "tflite-runtime")
 
+
+CPU_DESCRIPTION = Path("/proc/cpuinfo")
 
 # What a file with sound structure and senseless contents makes of the code that reads it.
 DAMAGE = (LookupError, ValueError, TypeError, RuntimeError, UnicodeError, OverflowError)
@@ -81,7 +84,7 @@ def open_engine(model: ModelFile, threads: int | None = None, name: str = "auto"
 def _opened(model: ModelFile, threads: int, name: str) -> Engine:
     from movinet_runtime.engines.interpreter import LITERT, TFLITE_RUNTIME, InterpreterEngine
 
-    able = compiled_runs_here(platform.machine(), _read("/proc/cpuinfo"))
+    able = compiled_runs_here(platform.machine(), kernel_text(CPU_DESCRIPTION))
     if name == "compiled" and not able:
         raise UsageError("the compiled engine needs a CPU with LSE atomics; use the interpreter")
     if name in ("auto", "compiled") and able:
@@ -115,7 +118,7 @@ def compiled_runs_here(machine: str, cpu_description: str) -> bool:
 def default_threads() -> int:
     """The physical cores, at most four: more does not help a network of this size."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(4, usable or 1, _physical_cores(_read("/proc/cpuinfo")) or usable or 1))
+    return max(1, min(4, usable or 1, _physical_cores(kernel_text(CPU_DESCRIPTION)) or usable or 1))
 
 
 def _physical_cores(cpu_description: str) -> int:
@@ -128,10 +131,3 @@ def _physical_cores(cpu_description: str) -> int:
         elif key.strip() == "core id":
             cores.add((socket, value))
     return len(cores)
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""
