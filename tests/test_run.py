@@ -82,7 +82,14 @@ def test_a_stopped_run_leaves_no_half_file(
     words = [*MOVINET, "run", "-", "--size", "64x48", "-m", str(stream_model)]
     words += ["--save", str(folder / "a.mp4")]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe)
+    process = subprocess.Popen(
+        words,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        # A shell's background jobs ignore SIGINT, and their children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdin
     assert process.stdout
     assert process.stderr
