@@ -1,6 +1,6 @@
 """Make the embedded model anew: draw, train, pack, export, judge, write the card's figures.
 
-``make embedded`` takes about 100 minutes on two cores. Every step that is done is skipped, a
+``make embedded`` takes about 90 minutes on two cores. Every step that is done is skipped, a
 training that was stopped goes on, so the same command again finishes the work. Everything
 on the way lies in ``out/embedded``.
 """
@@ -29,7 +29,7 @@ CLIPS = {"train": 12000, "validation": 360, "test": 2400}
 COMMON = shlex.split("--resolution 96 --speed 1 --colour 0.1 --crop 0.8")
 # From nothing, on pictures that grow and clips of two seconds ...
 FIRST = shlex.split(
-    "--weights none --start-resolution 64 --frames 10 --batch 16 --rate 2e-3 --epochs 10"
+    "--weights none --start-resolution 64 --frames 10 --batch 16 --rate 2e-3 --epochs 7"
 )
 # ... then on streams: the buffers of all temporal convolutions together reach 30 frames back, and
 # what lies there is another clip. On a fifth of the clips, which are again drawn from their seeds.
