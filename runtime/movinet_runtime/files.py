@@ -41,6 +41,6 @@ def written_whole(path: Path) -> Iterator[Path]:
 def kernel_text(path: Path) -> str:
     """Read a file of /proc or /sys; empty on other systems, or where a sandbox hides it."""
     try:
-        return path.read_text()
+        return path.read_text(errors="replace")  # names of mapped files may be of any bytes
     except OSError:
         return ""

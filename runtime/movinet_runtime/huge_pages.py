@@ -1,4 +1,4 @@
-"""Ask Linux for pages of 2 MiB under a model's weights.
+"""Ask Linux for huge pages, mostly of 2 MiB, under a model's weights.
 
 A step reads all weights once. In pages of 4 KiB that is thousands of misses of the address
 cache in every frame: a tenth of a step. The kernel gives huge pages to whoever asks, unless
@@ -14,8 +14,8 @@ from pathlib import Path
 from movinet_runtime.files import kernel_text
 
 POLICY = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+PAGE_SIZE = POLICY.with_name("hpage_pmd_size")  # 32 MiB where small pages are of 16 KiB: a Pi 5
 MAPS, SMAPS = Path("/proc/self/maps"), Path("/proc/self/smaps")
-PAGE = 2 << 20
 MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25  # the second since Linux 6.1: now, not by and by
 MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ (\d+)", re.MULTILINE)
 RESIDENT = re.compile(r"^Rss:\s+(\d+) kB", re.MULTILINE)
@@ -25,16 +25,16 @@ Range = tuple[int, int]
 @contextmanager
 def in_huge_pages() -> Iterator[None]:
     """Move the memory that the block comes to use into huge pages, where there are any."""
-    policy = kernel_text(POLICY)
-    wanted = bool(policy) and "[never]" not in policy
+    policy, page = kernel_text(POLICY), kernel_text(PAGE_SIZE)
+    wanted = bool(policy and page) and "[never]" not in policy
     before = [(start, end) for start, end, _ in _mappings(kernel_text(MAPS))] if wanted else []
     yield
     if wanted:
-        for start, end in new_ranges(before, kernel_text(SMAPS)):
+        for start, end in new_ranges(before, kernel_text(SMAPS), int(page)):
             _collapse(start, end)
 
 
-def new_ranges(before: list[Range], smaps: str) -> list[Range]:
+def new_ranges(before: list[Range], smaps: str, page: int) -> list[Range]:
     """Return what private, anonymous, mostly resident mappings have more than before.
 
     Cut to whole huge pages. What is mostly not resident (stacks of threads) stays as it is:
@@ -43,6 +43,7 @@ def new_ranges(before: list[Range], smaps: str) -> list[Range]:
     Args:
         before: the mappings' addresses before, sorted.
         smaps: the present text of /proc/self/smaps.
+        page: bytes in a huge page.
     """
     found = []
     for start, end, block in _mappings(smaps):
@@ -54,7 +55,7 @@ def new_ranges(before: list[Range], smaps: str) -> list[Range]:
                 found.append((start, old_start))
                 start = old_end
         found.append((start, end))
-    whole = [(-(-start // PAGE) * PAGE, end // PAGE * PAGE) for start, end in found]
+    whole = [(-(-start // page) * page, end // page * page) for start, end in found]
     return [(start, end) for start, end in whole if start < end]
 
 

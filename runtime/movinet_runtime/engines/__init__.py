@@ -15,8 +15,6 @@ from movinet_runtime.tensors import Array, State, TensorSpec
 
 EngineName = Literal["auto", "compiled", "interpreter", "tflite-runtime"]
 ENGINES: tuple[EngineName, ...] = ("auto", "compiled", "interpreter", "tflite-runtime")
-
-
 CPU_DESCRIPTION = Path("/proc/cpuinfo")
 
 # What a file with sound structure and senseless contents makes of the code that reads it.
