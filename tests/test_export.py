@@ -160,15 +160,39 @@ def test_nothing_is_written_when_something_is_wrong(tmp_path: Path) -> None:
         export(spec, "random", outputs, resolution=SMALL, clip=tmp_path / "gone.mp4")
     with pytest.raises(SourceError):
         export(spec, "random", outputs, resolution=SMALL, calibrate=[str(tmp_path / "gone")])
-    with pytest.raises(KeyboardInterrupt):
-        export(spec, "random", outputs, resolution=SMALL, calibrate=(), report=_interrupt)
     assert path.read_bytes() == b"what was there before"
     assert [file.name for file in tmp_path.iterdir()] == ["out.tflite"]
 
 
-def _interrupt(step: str) -> None:
-    if step.startswith("measuring dynamic"):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    "step",
+    [
+        "reading weights",
+        "building the graph",
+        "drawing clips to calibrate on",
+        "calibrating on 384 frames",
+        "running the Keras network",
+        "running float32 on clips held out from calibration",
+        "measuring float32",
+        "measuring dynamic",
+        "writing",
+    ],
+)
+def test_nothing_is_written_when_it_is_interrupted(tmp_path: Path, step: str) -> None:
+    before = tmp_path / "float32.tflite"
+    before.write_bytes(b"what was there before")
+    outputs = {variant: tmp_path / f"{variant}.tflite" for variant in ("float32", "dynamic")}
+
+    def interrupt(at: str) -> None:
+        if at == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(
+            lookup("t0-stream"), "random", outputs, resolution=32, report=interrupt, long_frames=2
+        )
+    assert before.read_bytes() == b"what was there before"
+    assert list(tmp_path.iterdir()) == [before]
 
 
 def test_damaged_metadata_is_named(tmp_path: Path, stream_model: Path) -> None:

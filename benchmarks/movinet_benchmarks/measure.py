@@ -13,7 +13,7 @@ from movinet_benchmarks.host import Host, time_on_host
 from movinet_benchmarks.report import Measurement, Report, as_report
 from movinet_benchmarks.statistics import summary
 from movinet_benchmarks.timing import Frame, Progress, Timed, time_models
-from movinet_models.figures import clips, render
+from movinet_models.figures import drawn
 from movinet_runtime import StreamModel, open_frames
 from movinet_runtime.errors import ModelFileError
 from movinet_runtime.inspection import inspect
@@ -31,10 +31,7 @@ def frames_for(
     if clip is not None:
         sampled = open_frames(clip, fps).sampled(fps)
         return [resized(frame.image, size) for frame in islice(sampled, count)]
-    drawn = [
-        frame for one in clips("test", DRAWN) for frame in render(one, fps=fps, side=max(size))
-    ]
-    return [resized(frame, size) for frame in drawn[:count]]
+    return [frame for shown in drawn("test", DRAWN, size, fps) for frame in shown][:count]
 
 
 def measure(

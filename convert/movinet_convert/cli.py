@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from movinet_benchmarks.fidelity import LONG_FRAMES
 from movinet_models.family import UnknownModelError, lookup
 from movinet_models.registry import PUBLISHED
 from movinet_runtime.classifier import read_labels
@@ -63,7 +64,10 @@ def export(
     frames: Annotated[int | None, typer.Option(min=1, help="Clip length of a base model.")] = None,
     clip: Annotated[
         Path | None,
-        typer.Option(help="Video, GIF or folder for the measurements; default: moving noise."),
+        typer.Option(
+            help="Video, GIF or folder, not one of --calibrate: variants are compared with float32 "
+            "on its first frames too, not only on drawn figures."
+        ),
     ] = None,
     calibrate: Annotated[
         list[str] | None,
@@ -74,7 +78,7 @@ def export(
         ),
     ] = None,
     min_sqnr: Annotated[
-        float, typer.Option(help="auto: how true it must be to float32, dB, on --clip.")
+        float, typer.Option(help="auto: how true it must be to float32, dB, on clips held out.")
     ] = 30.0,
     target: Annotated[
         str | None,
@@ -89,6 +93,12 @@ def export(
             help="float16, mixed, wide: let cores with half-precision arithmetic compute in it."
         ),
     ] = True,
+    long_frames: Annotated[
+        int,
+        typer.Option(
+            min=2, help="Frames of the stream without a reset on which variants are compared."
+        ),
+    ] = LONG_FRAMES,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> None:
     """Make TFLite files from weights, and prove that they compute the same.
@@ -155,6 +165,7 @@ def export(
             () if calibrate == ["none"] else calibrate or None,
             half_arithmetic,
             report,
+            long_frames,
         )
         if auto:
             report("measuring what the variants cost")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_benchmarks.fidelity import Fidelity, Streams, compare, record
+from movinet_benchmarks.fidelity import LONG_FRAMES, Fidelity, Streams, compare, record
 from movinet_convert import clip_graph, flatbuffer, metadata, stream_graph
 from movinet_convert.parameters import Array
 from movinet_convert.quantize import CALIBRATED, HALF, REDUCED_PRECISION, VARIANTS
@@ -23,6 +23,7 @@ from movinet_convert.quantize.calibration import (
 )
 from movinet_convert.weights import LoadedWeights, load_weights
 from movinet_models.family import ModelSpec
+from movinet_models.figures import drawn
 from movinet_models.labels import kinetics600
 from movinet_runtime.classifier import StreamClassifier, checked_labels
 from movinet_runtime.engines.interpreter import load_interpreter
@@ -34,7 +35,8 @@ from movinet_runtime.preprocess import SCALE, resized
 
 KINETICS_CLASSES = 600
 PARITY_FRAMES = 16
-FIDELITY_FRAMES = 100
+# Drawn clips, of places and bodies that calibration does not draw, on which variants are judged.
+HELD_OUT_CLIPS = 4
 Report = Callable[[str], None]
 
 
@@ -70,8 +72,9 @@ def export(
     calibrate: Sequence[str] | None = None,
     half_arithmetic: bool = True,
     report: Report = lambda step: None,
+    long_frames: int = LONG_FRAMES,
 ) -> list[Exported]:
-    """Export variants of a model and measure each on a clip.
+    """Export variants of a model, compare each with the Keras network and with float32.
 
     Args:
         spec: the model; base models become clip models.
@@ -82,12 +85,15 @@ def export(
             600 classes of weights that were not made at random.
         resolution: side of the input; default: the weights', or the family's.
         frames: clip length of a base model; default: that of its training.
-        clip: a source of frames for the measurements; default: moving noise.
+        clip: its first frames are run through the Keras network too (default: moving noise),
+            and are one of the streams on which variants are compared with float32; the others
+            are drawn figures that calibration does not draw.
         calibrate: clips to calibrate int8 weights on
             (:func:`movinet_convert.quantize.calibration.read_clips`); None: drawn figures;
             empty: none, weights are rounded to the nearest.
         half_arithmetic: let cores with half-precision arithmetic use it (float16, mixed, wide).
         report: called with the name of each step before it starts.
+        long_frames: length of the one stream through all those clips without a reset.
 
     Returns:
         One result for each output, in their order.
@@ -139,8 +145,11 @@ def export(
     with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
         reference = Path(folder) / "float32.tflite"
         reference.write_bytes(described("float32", None))
-        streams = Streams([list(pictures)], FIDELITY_FRAMES)
-        truth = record(reference, streams) if spec.streams and set(outputs) - {"float32"} else None
+        truth = None
+        if spec.streams and set(outputs) - {"float32"}:
+            report("running float32 on clips held out from calibration")
+            streams = held_out_streams(spec, pictures if clip else None, long_frames)
+            truth = record(reference, streams)
         made: dict[str, tuple[bytes, Exported]] = {}
         for variant, path in outputs.items():
             report(f"measuring {variant}")
@@ -199,6 +208,15 @@ def parity_clip(spec: ModelSpec, clip: Path | None, frames: int) -> tuple[NDArra
     pictures = [resized(frame.image, side) for frame in islice(sampled, frames)]
     pictures += pictures[-1:] * (frames - len(pictures))
     return np.stack(pictures), clip.name
+
+
+def held_out_streams(
+    spec: ModelSpec, pictures: NDArray[np.uint8] | None, long_frames: int
+) -> Streams:
+    """Return the user's clip, if there is one, and drawn clips of the test split."""
+    side = (spec.resolution, spec.resolution)
+    own = [] if pictures is None else [list(pictures)]
+    return Streams(own + drawn("test", HELD_OUT_CLIPS, side, spec.architecture.fps), long_frames)
 
 
 def keras_logits(spec: ModelSpec, loaded: LoadedWeights, pictures: NDArray[np.uint8]) -> Array:

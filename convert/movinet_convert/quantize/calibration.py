@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from movinet_convert.flatbuffer import serialize
 from movinet_convert.graph import Graph
-from movinet_models.figures import clips, render
+from movinet_models.figures import drawn
 from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.errors import SourceError
 from movinet_runtime.frames import IMAGES, open_frames
@@ -118,9 +118,8 @@ def read_clips(
 
 def drawn_clips(size: tuple[int, int], fps: float) -> Clips:
     """Return clips of drawn figures, two of each action: for where no clips are given."""
-    shown = [render(clip, fps=fps, side=max(size)) for clip in clips("train", DRAWN_CLIPS)]
-    frames = [[resized(frame, size) for frame in clip] for clip in shown]
-    return Clips(frames, [f"drawn {i}" for i in range(DRAWN_CLIPS)], [])
+    names = [f"drawn {i}" for i in range(DRAWN_CLIPS)]
+    return Clips(drawn("train", DRAWN_CLIPS, size, fps), names, [])
 
 
 def _matches(pattern: str) -> list[Path]:

@@ -7,6 +7,6 @@ dataset    clips and splits, deterministic by seed, and their files
 """
 
 from movinet_models.figures.actions import ACTIONS, REVERSED_PAIRS
-from movinet_models.figures.dataset import LABELS, Clip, clips, render
+from movinet_models.figures.dataset import LABELS, Clip, clips, drawn, render
 
-__all__ = ["ACTIONS", "LABELS", "REVERSED_PAIRS", "Clip", "clips", "render"]
+__all__ = ["ACTIONS", "LABELS", "REVERSED_PAIRS", "Clip", "clips", "drawn", "render"]

@@ -7,6 +7,7 @@ import numpy as np
 
 from movinet_models.figures.actions import ACTIONS
 from movinet_models.figures.scene import Picture, Scene
+from movinet_runtime.preprocess import resized
 
 LABELS = sorted(ACTIONS)
 SPLITS = ("train", "validation", "test")
@@ -42,3 +43,11 @@ def render(clip: Clip, frames: int = FRAMES, fps: float = FPS, side: int = SIDE)
     rng = clip.rng()
     scene = Scene.random(rng, side)
     return list(scene.frames([(ACTIONS[clip.label], frames / fps)], fps, rng))
+
+
+def drawn(split: str, count: int, size: tuple[int, int], fps: float) -> list[list[Picture]]:
+    """Draw the first clips of a split as a model sees them: uint8 [*size, 3] for each frame."""
+    return [
+        [resized(frame, size) for frame in render(clip, fps=fps, side=max(size))]
+        for clip in clips(split, count)
+    ]
