@@ -25,12 +25,15 @@ def test_steps_are_timed_interleaved(stream_model: Path) -> None:
     assert all(len(values) == 2 and (values > 0).all() for values in times.values())
 
 
-def test_the_readmes_benchmark_runs(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`make bench` with two rounds, and without the emulated boards (tests/test_arm.py)."""
+@pytest.fixture
+def short_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not 500 frames, and without the emulated boards (tests/test_arm.py)."""
     monkeypatch.setattr(peers, "instructions", lambda models, images: {n: {} for n in models})
     monkeypatch.setattr(peers, "LONG_FRAMES", 20)
+
+
+@pytest.mark.usefixtures("short_benchmark")
+def test_the_readmes_benchmark_runs(shared: Path, tmp_path: Path) -> None:
     results = peers.measure(shared, tmp_path, rounds=2, processes=1)
     for variant, theirs in peers.VARIANTS.items():
         row, peer = results["models"][variant], results["models"][f"reference {theirs}"]
@@ -42,6 +45,20 @@ def test_the_readmes_benchmark_runs(
     Console().print(peers.table_of(results))
     peers.picture(results, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures("short_benchmark")
+def test_without_the_references_files_ours_are_measured_alone(tmp_path: Path) -> None:
+    results = peers.measure(None, tmp_path, rounds=2, processes=1)
+    assert results["models"].keys() == peers.VARIANTS.keys()
+    for variant, row in results["models"].items():
+        assert row["step_ms"] > 0
+        assert "step_ratio" not in row
+        assert row["short_db"] >= 30, variant
+    console = Console(record=True, width=200)
+    console.print(peers.table_of(results))
+    assert "embedded weights" in console.export_text()
+    peers.picture(results, tmp_path / "bench.png")
 
 
 def test_the_runtimes_footprint_is_measured() -> None:

@@ -1,7 +1,8 @@
 """Our files beside the reference implementation's: speed, fidelity, instructions on ARM.
 
-``python -m movinet_benchmarks.peers`` (``make bench``). Needs ``$MOVINET_SHARED`` for
-the reference's exports and the weights they were made from.
+``python -m movinet_benchmarks.peers`` (``make bench``). ``$MOVINET_SHARED`` has the
+reference's exports and the weights they were made from; without it our files are measured
+alone, made from the embedded weights.
 """
 
 import json
@@ -29,13 +30,13 @@ from movinet_benchmarks.arm.root import missing_tools
 from movinet_benchmarks.fidelity import Streams, compare, record
 from movinet_benchmarks.timing import Step, interleaved
 from movinet_models.costs import COSTS
-from movinet_runtime import StreamClassifier, open_frames
+from movinet_models.figures import drawn
+from movinet_runtime import StreamClassifier, StreamModel
 from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.errors import MovinetError, UsageError
 from movinet_runtime.files import written_whole
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.plot import new_figure, save_figure
-from movinet_runtime.preprocess import resized
 from movinet_runtime.quiet import hide_native_messages_at_exit
 
 Frame = NDArray[np.uint8]
@@ -49,11 +50,11 @@ VARIANTS = {
     "dynamic": "dynamic",
     "int8": "int8",
 }
+REFERENCE = tuple(dict.fromkeys(VARIANTS.values()))
 CLIPS = ("carving_ice", "arm_wrestling", "cleaning_pool")
 WEIGHTS = "reference/a0_stream/ckpt"
 BOARDS = ("cortex-a72", "cortex-a76")
-SIDE, FPS = 172, 5.0
-LONG_FRAMES, CORE_FRAMES = 500, 8
+LONG_FRAMES, CORE_FRAMES, DRAWN_CLIPS = 500, 8, 3
 
 
 def signature_step(path: Path) -> Step:
@@ -83,8 +84,8 @@ def bare_invoke(path: Path) -> Step:
     return lambda _: interpreter.invoke()
 
 
-def speed(ours: Path, peer: Path, images: list[Frame], rounds: int) -> Row:
-    """Measure our step and bare invoke against the reference's, interleaved.
+def speed(ours: Path, peer: Path | None, images: list[Frame], rounds: int) -> Row:
+    """Measure our step and bare invoke, and each against the reference's, interleaved.
 
     Each pair has its own run: more models in one run would only measure how they throw
     each other out of the caches.
@@ -92,21 +93,26 @@ def speed(ours: Path, peer: Path, images: list[Frame], rounds: int) -> Row:
     Returns:
         Milliseconds (medians) and ratios.
     """
-    classifier = StreamClassifier(ours, threads=1)
-    step = interleaved({"peer": signature_step(peer), "ours": classifier.step}, images, rounds)
-    bare = interleaved({"peer": bare_invoke(peer), "ours": bare_invoke(ours)}, images, rounds)
+    step, bare = StreamClassifier(ours, threads=1).step, bare_invoke(ours)
     row: Row = {}
-    for what, times in (("step", step), ("invoke", bare)):
-        peer_ms, ours_ms = (float(np.median(times[who])) * 1e3 for who in ("peer", "ours"))
-        row |= {f"{what}_peer_ms": peer_ms, f"{what}_ours_ms": ours_ms}
-        row[f"{what}_ratio"] = ours_ms / peer_ms
-    both = interleaved({"step": classifier.step, "bare": bare_invoke(ours)}, images, rounds)
-    row["step_over_bare"] = float(np.median(both["step"]) / np.median(both["bare"]))
-    return row
+    if peer is not None:
+        for what, theirs, mine in (
+            ("step", signature_step(peer), step),
+            ("invoke", bare_invoke(peer), bare),
+        ):
+            peer_ms, ours_ms = _medians_ms(theirs, mine, images, rounds)
+            row |= {f"{what}_peer_ms": peer_ms, f"{what}_ratio": ours_ms / peer_ms}
+    step_ms, bare_ms = _medians_ms(step, bare, images, rounds)
+    return row | {"step_ms": step_ms, "invoke_ms": bare_ms, "step_over_bare": step_ms / bare_ms}
+
+
+def _medians_ms(one: Step, other: Step, images: list[Frame], rounds: int) -> tuple[float, float]:
+    times = interleaved({"one": one, "other": other}, images, rounds)
+    return float(np.median(times["one"])) * 1e3, float(np.median(times["other"])) * 1e3
 
 
 def speed_of_processes(
-    ours: Path, peer: Path, images: list[Frame], rounds: int, processes: int
+    ours: Path, peer: Path | None, images: list[Frame], rounds: int, processes: int
 ) -> Row:
     """Return the medians of :func:`speed` over fresh processes.
 
@@ -147,40 +153,54 @@ def instructions(models: Mapping[str, Path], images: list[Frame]) -> dict[str, R
     }
 
 
-def export_all(weights: Path, folder: Path) -> dict[str, Path]:
-    """Export the weights that the reference's files were made from.
+def export_all(weights: str | Path, folder: Path) -> dict[str, Path]:
+    """Export all variants of A0.
 
     In a process of its own: TensorFlow's threads and heap would slow the measurement.
     """
     command = [sys.executable, "-m", "movinet_runtime.cli.main", "export", "a0-stream"]
-    options: list[str | Path] = ["-w", weights, "-q", "all", "-o", folder]
+    options: list[str | Path] = ["-w", weights, "-q", "all", "-o", folder, "--long-frames", "2"]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     if done.returncode:
         raise UsageError(f"the export failed: {done.stderr.strip().splitlines()[-1]}")
     return {variant: folder / f"a0-stream-{variant}.tflite" for variant in VARIANTS}
 
 
-def measure(shared: Path, folder: Path, rounds: int, processes: int) -> dict[str, Any]:
-    """Measure everything; rows by name, the reference's beginning with ``reference ``."""
-    ours = export_all(shared / WEIGHTS, folder)
-    peers = {name: shared / f"peers/movinet_a0_stream_{name}.tflite" for name in VARIANTS.values()}
-    paths = [shared / f"clips/{clip}.mp4" for clip in CLIPS]
-    sampled = open_frames(paths[0]).sampled(FPS)
-    images = [resized(frame.image, (SIDE, SIDE)) for frame in sampled]
+def measure(shared: Path | None, folder: Path, rounds: int, processes: int) -> dict[str, Any]:
+    """Measure everything; rows by name, the reference's beginning with ``reference ``.
+
+    Args:
+        shared: the folder with the reference's files, weights and clips; None: our files
+            alone, made from the embedded weights, on drawn clips.
+        folder: for the exported files.
+        rounds: timed runs of each in a process.
+        processes: fresh ones; medians of them.
+    """
+    ours = export_all("embedded" if shared is None else shared / WEIGHTS, folder)
+    truth = StreamModel(ours["float32"])
+    peers: dict[str, Path] = {}
+    if shared is None:
+        streams = Streams(drawn("test", DRAWN_CLIPS, truth.size, truth.fps), LONG_FRAMES)
+    else:
+        peers = {name: shared / f"peers/movinet_a0_stream_{name}.tflite" for name in REFERENCE}
+        paths = [shared / f"clips/{clip}.mp4" for clip in CLIPS]
+        streams = Streams.read(paths, truth.size, truth.fps, LONG_FRAMES)
+    images = streams.clips[0]
     rows = {
-        name: speed_of_processes(path, peers[VARIANTS[name]], images, rounds, processes)
+        name: speed_of_processes(path, peers.get(VARIANTS[name]), images, rounds, processes)
         for name, path in ours.items()
     }
-    models = ours | {f"reference {name}": path for name, path in peers.items()}
-    streams = Streams.read(paths, (SIDE, SIDE), FPS, LONG_FRAMES)
+    theirs = {f"reference {name}": path for name, path in peers.items()}
+    models = ours | theirs
     true = fidelity(models, ours["float32"], streams)
-    # Theirs know no horizon, so that a long stream of theirs is to be compared with theirs.
-    theirs = {name: path for name, path in models.items() if name not in ours}
-    for name, row in fidelity(theirs, peers["float32"], streams).items():
-        true[name]["long_db"] = row["long_db"]
+    if theirs:
+        # They know no horizon, so that a long stream of theirs is to be compared with theirs.
+        for name, row in fidelity(theirs, peers["float32"], streams).items():
+            true[name]["long_db"] = row["long_db"]
     counted = instructions(models, images)
     return {
         "date": date.today().isoformat(),
+        "weights": "embedded" if shared is None else "the reference's",
         "machine": environment.describe(),
         "rounds": rounds,
         "processes": processes,
@@ -212,13 +232,14 @@ def table_of(results: Mapping[str, Any]) -> Table:
     """Rows are models; ratios below 1 mean that we are faster."""
     machine = results["machine"]
     runs = f"median of {results['rounds']} in each of {results['processes']} processes"
-    title = f"A0, one thread, {runs}, {machine['cpu']}, {results['date']}"
+    weights = f"A0, {results['weights']} weights"
+    title = f"{weights}, one thread, {runs}, {machine['cpu']}, {results['date']}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     columns = {
         "MB": ("mb", ".1f"),
-        "step ms": ("step_ours_ms", ".2f"),
+        "step ms": ("step_ms", ".2f"),
         "/ reference": ("step_ratio", ".2f"),
-        "bare ms": ("invoke_ours_ms", ".2f"),
+        "bare ms": ("invoke_ms", ".2f"),
         "/ reference ": ("invoke_ratio", ".2f"),
         "step / bare": ("step_over_bare", ".2f"),
         "dB short": ("short_db", ".1f"),
@@ -274,12 +295,15 @@ def main(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
 ) -> None:
-    """Measure A0 beside the reference's exports: speed, fidelity, instructions on ARM."""
+    """Measure A0: speed, fidelity, instructions on ARM; beside the reference's exports if set.
+
+    They, their weights and the clips are in the folder that MOVINET_SHARED names.
+    """
     shared = os.environ.get("MOVINET_SHARED")
-    if not shared:
-        raise UsageError("set MOVINET_SHARED to the folder with peers/ and reference/")
+    if not shared and record_costs:
+        raise UsageError("--record-costs: set MOVINET_SHARED to the folder with reference/")
     with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
-        results = measure(Path(shared), Path(folder), rounds, processes)
+        results = measure(Path(shared) if shared else None, Path(folder), rounds, processes)
     output.mkdir(parents=True, exist_ok=True)
     with written_whole(output / "bench.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1), "utf-8")
