@@ -13,6 +13,7 @@ from movinet_convert.parameters import random_weights
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_models.family import lookup
 from movinet_runtime import StreamClassifier, StreamModel
+from movinet_runtime.engines.compiled import CompiledEngine
 from movinet_runtime.errors import StateError, UsageError
 
 ENGINES = ["compiled", "interpreter"]
@@ -71,6 +72,28 @@ def test_within_the_horizon_nothing_changes(stream_model: Path) -> None:
     assert StreamClassifier(stream_model).horizon == 50  # what the file says
     bounded = logits(StreamClassifier(stream_model, horizon=5), frames)
     assert not np.array_equal(bounded[5], unbounded[5])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_reset_stream_counts_to_its_horizon_again(stream_model: Path, engine: str) -> None:
+    frames = list(moving_noise((64, 64), 8))
+    classifier = StreamClassifier(stream_model, horizon=3, engine=engine)
+    once = logits(classifier, frames)
+    classifier.reset()
+    np.testing.assert_array_equal(logits(classifier, frames), once)
+    unbounded = StreamClassifier(stream_model, horizon=0, engine=engine)
+    unbounded.restore(classifier.state)
+    assert not np.array_equal(logits(unbounded, frames), logits(classifier, frames))
+
+
+def test_states_that_change_places_keep_to_the_horizon(stream_model: Path) -> None:
+    """Files of other exporters do not say that states may be updated in place."""
+    frames = list(moving_noise((64, 64), 8))
+    model = StreamModel(stream_model, engine="compiled")
+    assert isinstance(model.engine, CompiledEngine)
+    in_place = logits(model.stream(horizon=3), frames)
+    model.engine.in_place = False
+    np.testing.assert_array_equal(logits(model.stream(horizon=3), frames), in_place)
 
 
 def test_a_horizon_needs_a_frame_count(shared: Path) -> None:

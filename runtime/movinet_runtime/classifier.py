@@ -160,8 +160,8 @@ class StreamClassifier:
             raise SourceError("the frame holds NaN or infinite values")
         else:
             image = frame
-        if self.horizon and self._seen >= self.horizon:
-            self._session.write_tensor(FRAME_COUNT, _count(self.horizon - 1))
+        if self.horizon and self._seen == self.horizon:
+            self._session.hold(FRAME_COUNT, _count(self.horizon - 1))
         try:
             logits = self._session.step(image)
         except RuntimeError as error:  # what was loaded may still refuse to run
@@ -190,7 +190,8 @@ class StreamClassifier:
         """
         self._session.write_state(state)
         if FRAME_COUNT in state:
-            self._seen = int(np.ravel(state[FRAME_COUNT])[0])
+            seen = int(np.ravel(state[FRAME_COUNT])[0])
+            self._seen = min(seen, self.horizon or seen)
 
     def save_state(self, path: Path) -> None:
         """Write the state to a file (``.npz``) that only the same model file takes back.

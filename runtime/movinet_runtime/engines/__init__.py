@@ -49,10 +49,10 @@ class Session(Protocol):
         """Copy the state out."""
 
     def write_state(self, state: State) -> None:
-        """Copy a state in; the next step follows it."""
+        """Copy a state in; the next step follows it, and nothing is held."""
 
-    def write_tensor(self, name: str, array: NDArray[Any]) -> None:
-        """Replace one tensor of the state."""
+    def hold(self, name: str, array: NDArray[Any]) -> None:
+        """Let every step see this value in a tensor of the state, until a state is written."""
 
 
 def open_engine(model: ModelFile, threads: int | None = None, name: str = "auto") -> Engine:

@@ -63,11 +63,11 @@ class CompiledSession:
         self._engine = engine
         self.image, self.logits, self.states = engine.image, engine.logits, engine.states
         model = engine.model
-        (signature,) = model.get_signature_list().values()
-        names_in, names_out = signature["inputs"], signature["outputs"]
+        ((self._key, signature),) = model.get_signature_list().items()
+        self._names, names_out = signature["inputs"], signature["outputs"]
 
         def inputs() -> dict[str, Any]:
-            return dict(zip(names_in, model.create_input_buffers(0), strict=True))
+            return dict(zip(self._names, model.create_input_buffers(0), strict=True))
 
         first = inputs()
         second = first if engine.in_place else inputs()
@@ -78,17 +78,15 @@ class CompiledSession:
         # For each turn: the states' buffers, and handles in the signature's order. The public
         # run_by_index asks every buffer for its handle in every step: 1 % of it.
         self._run = model._model.RunByIndex
-        self._turns = [
-            (
-                now,
-                [now[name].capsule for name in names_in],
-                [
-                    (self._logits if name == self.logits.name else then[name]).capsule
-                    for name in names_out
-                ],
-            )
-            for now, then in ((first, second), (second, first))
+        self._buffers = (first, second)
+        self._outputs = [
+            [
+                (self._logits if name == self.logits.name else then[name]).capsule
+                for name in names_out
+            ]
+            for then in (second, first)
         ]
+        self._held: dict[str, Any] = {}
         self._turn = 0
         self.write_state({name: spec.zeros() for name, spec in self.states.items()})
 
@@ -96,16 +94,15 @@ class CompiledSession:
         """See :meth:`Session.step`."""
         fill(self._staged, image, self.image)
         self._image.write(self._staged)
-        _, inputs, outputs = self._turns[self._turn]
         with self._engine.lock:
-            self._run(0, inputs, outputs)
+            self._run(0, self._inputs[self._turn], self._outputs[self._turn])
         self._turn ^= 1
         logits = self._logits.read(self.logits.shape[-1], self.logits.dtype)
         return dequantized(logits, self.logits)
 
     def read_state(self) -> State:
         """See :meth:`Session.read_state`."""
-        buffers, _, _ = self._turns[self._turn]
+        buffers = self._buffers[self._turn]
         return {
             name: buffers[name].read(int(np.prod(spec.shape)), spec.dtype).reshape(spec.shape)
             for name, spec in self.states.items()
@@ -118,13 +115,30 @@ class CompiledSession:
             StateError: another model's; the present state is kept.
         """
         check_state(state, self.states)
+        buffers = self._buffers[self._turn]
         for name, array in state.items():
-            self.write_tensor(name, array)
+            buffers[name].write(array)
+        self._held = {}
+        self._inputs = self._handles()
 
-    def write_tensor(self, name: str, array: NDArray[Any]) -> None:
-        """See :meth:`Session.write_tensor`."""
-        buffers, _, _ = self._turns[self._turn]
-        buffers[name].write(array)
+    def hold(self, name: str, array: NDArray[Any]) -> None:
+        """See :meth:`Session.hold`.
+
+        An input of its own that no output overwrites: to write a buffer before every frame
+        costs 2 % of a step.
+        """
+        with self._engine.lock:
+            buffer = self._engine.model.create_input_buffer_by_name(self._key, name)
+        buffer.write(array)
+        self._held[name] = buffer
+        self._inputs = self._handles()
+
+    def _handles(self) -> list[list[Any]]:
+        """Return the inputs of each turn in the signature's order."""
+        return [
+            [(self._held.get(name) or buffers[name]).capsule for name in self._names]
+            for buffers in self._buffers
+        ]
 
 
 def _compile(model: ModelFile, threads: int) -> Any:

@@ -48,7 +48,7 @@ class InterpreterEngine:
         signature = only_signature(self._interpreter, model)
         self._find_memory(signature)
         self._image[...] = self.image.zeros()
-        self._write({name: spec.zeros() for name, spec in self.states.items()})
+        self.write({name: spec.zeros() for name, spec in self.states.items()})
         self._interpreter.invoke()  # the first run is slow, and settles where tensors lie
         self._find_memory(signature)
         self._lock = Lock()
@@ -59,13 +59,13 @@ class InterpreterEngine:
         return InterpreterSession(self)
 
     @contextmanager
-    def holding(self, session: "InterpreterSession") -> Iterator[None]:
+    def lent_to(self, session: "InterpreterSession") -> Iterator[None]:
         """Give the memory to one session at a time."""
         with self._lock:
             if self._resident is not session:
                 if self._resident is not None:
                     self._resident.away = self.read()
-                self._write(session.away)
+                self.write(session.away)
                 self._resident = session
             yield
 
@@ -82,14 +82,11 @@ class InterpreterEngine:
         """Copy the states out of the memory."""
         return {name: source.copy() for name, (source, _) in self._pairs.items()}
 
-    def _write(self, state: State) -> None:
+    def write(self, state: State) -> None:
+        """Copy tensors of the state into the memory."""
         for name, array in state.items():
-            self.write(name, array)
-
-    def write(self, name: str, array: NDArray[Any]) -> None:
-        """Copy a state's tensor into the memory."""
-        source, _ = self._pairs[name]
-        source[...] = array
+            source, _ = self._pairs[name]
+            source[...] = array
 
     def _find_memory(self, signature: Mapping[str, Mapping[str, int]]) -> None:
         inputs, outputs = (
@@ -106,15 +103,17 @@ class InterpreterSession:
     def __init__(self, engine: InterpreterEngine) -> None:
         self._engine = engine
         self.away = {name: spec.zeros() for name, spec in engine.states.items()}
+        self._held: State = {}
 
     def step(self, image: NDArray[Any]) -> Array:
         """See :meth:`Session.step`."""
-        with self._engine.holding(self):
+        with self._engine.lent_to(self):
+            self._engine.write(self._held)
             return self._engine.run(image)
 
     def read_state(self) -> State:
         """See :meth:`Session.read_state`."""
-        with self._engine.holding(self):
+        with self._engine.lent_to(self):
             return self._engine.read()
 
     def write_state(self, state: State) -> None:
@@ -124,13 +123,13 @@ class InterpreterSession:
             StateError: another model's; the present state is kept.
         """
         check_state(state, self._engine.states)
-        for name, array in state.items():
-            self.write_tensor(name, array)
+        with self._engine.lent_to(self):
+            self._engine.write(state)
+        self._held = {}
 
-    def write_tensor(self, name: str, array: NDArray[Any]) -> None:
-        """See :meth:`Session.write_tensor`."""
-        with self._engine.holding(self):
-            self._engine.write(name, array)
+    def hold(self, name: str, array: NDArray[Any]) -> None:
+        """See :meth:`Session.hold`."""
+        self._held = self._held | {name: array}
 
 
 def load_interpreter(
