@@ -29,14 +29,16 @@ CLIPS = {"train": 12000, "validation": 360, "test": 2400}
 COMMON = shlex.split("--resolution 96 --speed 1 --colour 0.1 --crop 0.8")
 # From nothing, on pictures that grow and clips of two seconds ...
 FIRST = shlex.split(
-    "--weights none --start-resolution 64 --frames 10 --batch 16 --rate 2e-3 --epochs 7"
+    "--weights none --start-resolution 64 --frames 10 --batch 16 --rate 2e-3 --final-rate 0.3 "
+    "--epochs 8"
 )
 # ... then on streams: the buffers of all temporal convolutions together reach 30 frames back, and
-# what lies there is another clip. On a fifth of the clips, which are again drawn from their seeds.
-FEW, FEW_CLIPS = WORK / "figures-few", {"train": 2400, "validation": 360, "test": 0}
+# what lies there is another clip. On fewer of the clips, which are again drawn from their seeds. The rate goes on where
+# the first part left it.
+FEW, FEW_CLIPS = WORK / "figures-few", {"train": 4800, "validation": 360, "test": 0}
 SECOND = shlex.split(
     f"--weights {SHORT} --freeze 0 --frames 16 --lead-in 16 --horizon 10 --batch 8 --rate 7e-4 "
-    "--epochs 4"
+    "--epochs 2"
 )
 MODES = ("clips", "stream", "shuffled", "single")
 VARIANTS = ("float32", "float16", "mixed", "dynamic", "int8")

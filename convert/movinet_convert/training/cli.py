@@ -69,6 +69,12 @@ def train(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = BATCH,
     rate: Annotated[float, typer.Option(help="Peak of the learning rate.")] = 1e-3,
+    final_rate: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of --rate at the end; more where another training goes on."
+        ),
+    ] = 0.01,
     dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Before the classifier.")] = 0.2,
     validation: Annotated[
         float, typer.Option(help="Share of the files kept back, where no split says.")
@@ -144,6 +150,7 @@ def train(
             frames=frames,
             batch=batch,
             rate=rate,
+            final_rate=final_rate,
             start_resolution=start_resolution or spec.resolution,
             patience=patience,
             lead_in=min(lead_in, frames) if spec.streams else 0,

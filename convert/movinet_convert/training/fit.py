@@ -29,7 +29,8 @@ class Plan:
         freeze: of these, the first ones train only the classifier.
         frames: of a training clip.
         batch: clips.
-        rate: peak of the learning rate; it warms up and falls as a cosine.
+        rate: peak of the learning rate; it warms up and falls as a cosine,
+        final_rate: to this share of the peak.
         start_resolution: side of the pictures in the first third of the released epochs,
             half way up in the second; cheaper, and a kind of regularization
             (progressive learning, arXiv 2104.00298).
@@ -45,6 +46,7 @@ class Plan:
     frames: int
     batch: int
     rate: float
+    final_rate: float
     start_resolution: int
     patience: int
     lead_in: int
@@ -224,7 +226,11 @@ def _compiled(network: MoViNet, plan: Plan, steps: int, frozen: bool) -> FrameBy
         layer.trainable = not frozen or layer is network.classifier
     warm = max(1, round(plan.warmup * steps))
     rate = keras.optimizers.schedules.CosineDecay(
-        plan.rate / 20, max(1, steps - warm), alpha=0.01, warmup_target=plan.rate, warmup_steps=warm
+        plan.rate / 20,
+        max(1, steps - warm),
+        alpha=plan.final_rate,
+        warmup_target=plan.rate,
+        warmup_steps=warm,
     )
     model = FrameByFrame(network, plan.horizon)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay, global_clipnorm=1.0)
