@@ -33,8 +33,8 @@ FIRST = shlex.split(
     "--epochs 8"
 )
 # ... then on streams: the buffers of all temporal convolutions together reach 30 frames back, and
-# what lies there is another clip. On fewer of the clips, which are again drawn from their seeds. The rate goes on where
-# the first part left it.
+# what lies there is another clip. On fewer of the clips, which are again drawn from their seeds;
+# the rate goes on where the first part left it.
 FEW, FEW_CLIPS = WORK / "figures-few", {"train": 4800, "validation": 360, "test": 0}
 SECOND = shlex.split(
     f"--weights {SHORT} --freeze 0 --frames 16 --lead-in 16 --horizon 10 --batch 8 --rate 7e-4 "
