@@ -34,7 +34,7 @@ bench: setup
 footprint: setup
 	$(BIN)/python -m movinet_benchmarks.footprint
 
-# Draws, trains (90 minutes on two cores; goes on where it was stopped) and judges.
+# Draws and trains (85 minutes on two cores; goes on where it was stopped), and judges (10).
 embedded: setup
 	$(BIN)/python models/train_embedded.py
 

@@ -1,8 +1,8 @@
 """Make the embedded model anew: draw, train, pack, export, judge, write the card's figures.
 
-``make embedded`` takes about 90 minutes on two cores. Every step that is done is skipped, a
-training that was stopped goes on, so the same command again finishes the work. Everything
-on the way lies in ``out/embedded``.
+``make embedded`` takes about 95 minutes on two cores, ten of them for judging. Every step that is
+done is skipped, a training that was stopped goes on, so the same command again finishes the work.
+Everything on the way lies in ``out/embedded``.
 """
 
 import json
