@@ -154,6 +154,7 @@ def test_train_kill_resume_export_run(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "mine.keras"
     command = [*MOVINET, "train", str(data), "-o", str(output), "-m", "t0-stream", "-w", "none"]
     options = ["--resolution", "32", "--frames", "4", "--batch", "6", "--epochs", "3", "--json"]
+    options += ["--rate", "2e-3", "--final-rate", "0.3"]
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
     checkpoint = tmp_path / "mine.checkpoint.npz"
     started = subprocess.Popen(
@@ -179,6 +180,7 @@ def test_train_kill_resume_export_run(data: Path, tmp_path: Path) -> None:
     assert "epoch 1/3" not in done.stderr
     report = json.loads(done.stdout)
     assert len(report["epochs"]) == 3
+    assert report["epochs"][-1]["rate"] == pytest.approx(0.3 * 2e-3)
     assert [row["label"] for row in report["classes"]] == sorted(ODD)
     assert {path.name for path in (tmp_path / "mine.report").iterdir()} == {
         "report.json",

@@ -158,14 +158,14 @@ def export(
             spec,
             weights,
             outputs,
-            names,
-            resolution,
-            frames,
-            clip,
-            () if calibrate == ["none"] else calibrate or None,
-            half_arithmetic,
-            report,
-            long_frames,
+            labels=names,
+            resolution=resolution,
+            frames=frames,
+            clip=clip,
+            calibrate=() if calibrate == ["none"] else calibrate or None,
+            half_arithmetic=half_arithmetic,
+            report=report,
+            long_frames=long_frames,
         )
         if auto:
             report("measuring what the variants cost")
