@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from movinet_benchmarks.arm.rehearse import Rehearsal, find_core, rehearse
 
 from movinet_benchmarks.arm.cores import AARCH64, ARMV7L, CORES
-from movinet_benchmarks.arm.rehearse import Rehearsal, find_core, rehearse
 from movinet_benchmarks.arm.root import assemble, missing_tools
 from movinet_benchmarks.measure import frames_for
 from movinet_runtime.errors import MissingPackageError, MovinetError, UsageError

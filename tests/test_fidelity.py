@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from movinet_benchmarks.fidelity import MAX_DB, Streams, measure, record
+from movinet_benchmarks.cli import _failures
+from movinet_benchmarks.fidelity import MAX_DB, Recording, Streams, compare, measures_of, record
 from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.parameters import random_weights
 from movinet_convert.quantize import VARIANTS
 from movinet_models.family import lookup
-from movinet_runtime.errors import SourceError
+from movinet_runtime.errors import ModelFileError, SourceError
 from tests.test_cli import movinet
 
 
 def test_equal_logits_are_as_true_as_can_be() -> None:
     logits = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
-    found = measure(logits, logits)
+    found = measures_of(logits, logits)
     assert found.sqnr_db == MAX_DB
     assert found.agreement == 1
     assert found.decided_agreement == 1
@@ -32,7 +33,7 @@ def test_noise_of_known_size() -> None:
     noise = 0.1 * rng.normal(size=reference.shape)
     noise[1000:] *= 2
     noise[77] *= 10
-    found = measure((reference + noise).astype(np.float32), reference)
+    found = measures_of((reference + noise).astype(np.float32), reference)
     assert found.sqnr_db == pytest.approx(16, abs=0.4)
     assert found.drift_db == pytest.approx(6, abs=1.5)
     assert found.worst_frame == 77
@@ -42,9 +43,32 @@ def test_noise_of_known_size() -> None:
     assert found.kl > 0
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_as_untrue_as_can_be(value: float) -> None:
+    """NaN was neither below a gate's limit nor equal to the best label by more than chance."""
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=(20, 5)).astype(np.float32)
+    broken = reference.copy()
+    broken[7, reference[7].argmax()] = value
+    found = measures_of(broken, reference)
+    assert found.sqnr_db == found.worst_db == -MAX_DB
+    assert found.worst_frame == 7
+    assert found.agreement == pytest.approx(0.95)
+    assert found.kl is None
+    fidelity = compare(
+        Path("x"), Recording([broken], broken, []), Recording([reference], reference, [])
+    )
+    json.dumps(fidelity.as_json(), allow_nan=False)
+    assert len(_failures(fidelity, -1000.0, 1.0)) == 2  # agreement, in both streams
+    assert len(_failures(fidelity, -100.0, 0.0)) == 2
+    assert len(_failures(fidelity, float("nan"), float("nan"))) == 4
+    with pytest.raises(ModelFileError, match="not all numbers"):
+        compare(Path("x"), Recording([reference], reference, []), Recording([broken], broken, []))
+
+
 def test_undecided_frames_do_not_count() -> None:
     reference = np.array([[0.0, 0.1], [0.0, 1.0]], np.float32)
-    found = measure(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), reference)
+    found = measures_of(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), reference)
     assert (found.agreement, found.decided, found.decided_agreement) == (0.5, 0.5, 1.0)
 
 
@@ -91,7 +115,7 @@ def test_verify_is_a_gate(tmp_path: Path) -> None:
     listed = movinet("verify", *arguments, "--per-layer", 3, "--json")
     _, dynamic = json.loads(listed.stdout)
     layers = {layer["name"]: layer["sqnr_db"] for layer in dynamic["layers"]}
-    assert layers["frame"] > 200  # the picture itself
+    assert layers["frame"] == MAX_DB  # the picture itself
     assert layers["block4_layer0/expansion"] < 60
 
     failed = movinet("verify", *arguments, "--min-sqnr", 100, "--per-layer", 3)

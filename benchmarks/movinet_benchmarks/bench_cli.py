@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,17 +13,20 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from movinet_benchmarks.arm.cores import CORES
-from movinet_benchmarks.arm.rehearse import find_core
+from movinet_benchmarks.arm.emulate import find_core
 from movinet_benchmarks.formats import FORMATS, about, cells, headings
-from movinet_benchmarks.gate import Check, compare
-from movinet_benchmarks.host import PYTHON, Host
-from movinet_benchmarks.measure import measure
-from movinet_benchmarks.report import Report, cores, read_report
+from movinet_benchmarks.gate import Check, checks
+from movinet_benchmarks.host import LIMIT_SECONDS, PYTHON, Host
+from movinet_benchmarks.measure import Plan, measure
+from movinet_benchmarks.report import Report, read_report
+from movinet_benchmarks.timing import HOT_ROUNDS, PACED_ROUNDS, PROCESSES, Schedule
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 
 REGRESSION = 1
 MEASURE = "measure"
+# As many processes as show 5 % among loads that scatter by 3 % (docs/benchmarks.md).
+GATE_PROCESSES, GATE_ROUNDS = 20, 100
 COLOURS = {"same": "", "better": "green", "worse": "bold red"}
 
 
@@ -56,7 +59,25 @@ def measure_command(
     against: Annotated[
         Path | None, typer.Option(help="The float32 file: also measure fidelity.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="Timed steps of each model.")] = 200,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Timed steps of each model in a process; "
+            f"default: {HOT_ROUNDS}, or {PACED_ROUNDS} with --pace.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Fresh ones: each loads the models anew.")
+    ] = PROCESSES,
+    pace: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Frames a second, as a camera gives them: caches are cold, the core has slept. "
+            "Default: one frame right after the other.",
+        ),
+    ] = None,
     threads: Annotated[
         str, typer.Option(help="Threads, several separated by commas: 1,2,4.")
     ] = "1",
@@ -81,6 +102,9 @@ def measure_command(
         typer.Option(help="Time on this board instead, over SSH: pi@raspberrypi.local."),
     ] = None,
     host_python: Annotated[str, typer.Option(help="Its Python with movinet-runtime.")] = PYTHON,
+    host_limit: Annotated[
+        int, typer.Option(min=1, help="Give up on the board after this many seconds.")
+    ] = LIMIT_SECONDS,
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -98,31 +122,33 @@ def measure_command(
 
     movinet bench mine.tflite --clip clip.mp4 --threads 1,2,4 -o report.html -o report.json
 
+    movinet bench a0-stream-*.tflite --pace 5
+
     movinet bench a0-stream-*.tflite --core cortex-a72 --core cortex-a76
 
     movinet bench a0-stream-*.tflite --host pi@raspberrypi.local -o pi.json
     """
-    emulated = [find_core(name) for name in core or ()]
+    plan = Plan(
+        models,
+        clip,
+        Schedule(rounds, processes, pace, _list(engine), _counts(threads)),
+        None if host is None else Host(host, host_python, host_limit),
+        against,
+        long_frames,
+        [find_core(name) for name in core or ()],
+        core_frames,
+    )
     outputs = {path: _format(path) for path in output or ()}
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(
         *columns, console=console, disable=not console.is_terminal, transient=True
     ) as progress:
-        task = progress.add_task("measuring", total=rounds)
+        task = progress.add_task("measuring", total=processes)
         report = measure(
-            models,
-            clip,
-            rounds,
-            _list(engine),
-            _counts(threads),
-            against,
-            long_frames,
+            plan,
             lambda n: progress.advance(task, n),
-            emulated,
-            core_frames,
             lambda line: progress.update(task, description=line),
-            None if host is None else Host(host, host_python),
         )
     for path, form in outputs.items():
         with written_whole(path) as temporary:
@@ -138,7 +164,12 @@ def compare_command(
     base: Annotated[Path, typer.Argument(help="A report (.json), or a model (.tflite).")],
     new: Annotated[Path, typer.Argument(help="Another one; two models are timed by turns.")],
     fail_if_slower: Annotated[str, typer.Option(help="Allowed: exit code 1 beyond it.")] = "5%",
-    rounds: Annotated[int, typer.Option(min=20, help="Timed steps of two models.")] = 400,
+    rounds: Annotated[
+        int, typer.Option(min=2, help="Timed steps of two models in a process.")
+    ] = GATE_ROUNDS,
+    processes: Annotated[
+        int, typer.Option(min=3, help="Fresh ones, for two models.")
+    ] = GATE_PROCESSES,
     against: Annotated[
         Path | None, typer.Option(help="Two models: the float32 file for their fidelity.")
     ] = None,
@@ -148,8 +179,9 @@ def compare_command(
     """Decide whether something became worse: exit code 0 no, 1 yes, 2 it cannot be said.
 
     Times are worse only where the whole 95 % interval of the ratio of medians is beyond
-    what is allowed; two models are timed by turns in one run, which a noisy machine
-    cannot tilt. Sizes, ops, partitions and fidelity must not be worse at all.
+    what is allowed; two models are timed by turns in fresh processes, which neither a noisy
+    machine nor the luck of one load can tilt. Sizes, ops, partitions and fidelity must not be
+    worse at all.
 
     movinet bench compare before.json after.json --fail-if-slower 5%
 
@@ -162,23 +194,27 @@ def compare_command(
     if any(models) and not all(models):
         raise UsageError("compare two reports or two models, not one of each")
     if all(models):
-        checks = compare(*_by_turns(base, new, rounds, against), slower, paired=True)
+        plan = Plan([base, new], schedule=Schedule(rounds, processes), against=against)
+        found = checks(*_by_turns(plan), slower, paired=True, times=times)
     else:
-        checks = compare(read_report(base), read_report(new), slower, times=times)
-    worse = [check for check in checks if check.verdict == "worse"]
+        found = checks(read_report(base), read_report(new), slower, times=times)
+    worse = [check for check in found if check.verdict == "worse"]
     if as_json:
-        print(json.dumps({"worse": bool(worse), "checks": [asdict(c) for c in checks]}, indent=1))
+        rows = {"worse": bool(worse), "checks": [asdict(check) for check in found]}
+        print(json.dumps(rows, indent=1, allow_nan=False))
     else:
-        _print_checks(checks, slower)
+        _print_checks(found, slower)
     if worse:
         raise typer.Exit(REGRESSION)
 
 
-def _by_turns(base: Path, new: Path, rounds: int, against: Path | None) -> tuple[Report, Report]:
-    """Measure two models in one run; return a report of each, under one name."""
-    both = measure([base, new], rounds=rounds, against=against)
-    reports = [both | {"variants": [v | {"name": "model"}]} for v in both["variants"]]
-    return reports[0], reports[1]
+def _by_turns(plan: Plan) -> tuple[Report, Report]:
+    """Measure two models in the same processes; return a report of each, under one name."""
+    both = measure(plan)
+    first, second = (
+        replace(both, variants=[replace(variant, name="model")]) for variant in both.variants
+    )
+    return first, second
 
 
 def _format(path: Path) -> str:
@@ -220,8 +256,7 @@ def _print(report: Report) -> None:
     """The variants as columns: there are more figures than variants."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    emulated = cores(report)
-    rows: list[Sequence[str]] = [cells(variant, emulated) for variant in report["variants"]]
+    rows: list[Sequence[str]] = [cells(variant, report.cores) for variant in report.variants]
     for row in rows:
         table.add_column(row[0], justify="right", overflow="fold")
     for i, heading in enumerate(headings(report)[1:], start=1):
@@ -233,11 +268,11 @@ def _print(report: Report) -> None:
         console.print(line, style=style, highlight=False, soft_wrap=True)
 
 
-def _print_checks(checks: list[Check], slower: float) -> None:
+def _print_checks(found: list[Check], slower: float) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("variant", "what", "base", "new", "", ""):
         table.add_column(column, justify="right" if column in ("base", "new") else "left")
-    for check in checks:
+    for check in found:
         style = COLOURS[check.verdict]
         verdict = "" if check.verdict == "same" else check.verdict
         table.add_row(
@@ -245,5 +280,5 @@ def _print_checks(checks: list[Check], slower: float) -> None:
         )
     console = Console()
     console.print(table)
-    worse = sum(check.verdict == "worse" for check in checks)
+    worse = sum(check.verdict == "worse" for check in found)
     console.print(f"{worse} worse (allowed: {slower:.0%} slower)" if worse else "nothing is worse")

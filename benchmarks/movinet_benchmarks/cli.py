@@ -76,7 +76,7 @@ def verify(
             | {"layers": [asdict(layer) for layer in layers.get(fidelity.path, [])]}
             for fidelity in found
         ]
-        print(json.dumps(rows, indent=2))
+        print(json.dumps(rows, indent=2, allow_nan=False))
     else:
         Console().print(fidelity_table(found))
         for line in _state_lines(found):
@@ -108,7 +108,7 @@ def fidelity_table(found: list[Fidelity]) -> Table:
                 f"{m.drift_db:+.1f}",
                 f"{m.agreement:.1%}",
                 "-" if agreement is None else f"{agreement:.1%}",
-                f"{m.kl:.1e}",
+                "-" if m.kl is None else f"{m.kl:.1e}",
             )
     return table
 
@@ -151,12 +151,13 @@ def plot_errors(found: list[Fidelity], path: Path) -> None:
 
 
 def _failures(fidelity: Fidelity, min_sqnr: float | None, min_agreement: float | None) -> list[str]:
+    """What is below a limit; every comparison is written so that NaN fails."""
     lines = []
     for name, m in (("short", fidelity.short), ("long", fidelity.long)):
         what = f"{fidelity.path.name}, {name} streams"
-        if min_sqnr is not None and m.sqnr_db < min_sqnr:
+        if min_sqnr is not None and not m.sqnr_db >= min_sqnr:
             lines.append(f"{what}: SQNR {m.sqnr_db:.1f} dB is below {min_sqnr:g}")
         agreement = m.agreement if m.decided_agreement is None else m.decided_agreement
-        if min_agreement is not None and agreement < min_agreement:
+        if min_agreement is not None and not agreement >= min_agreement:
             lines.append(f"{what}: agreement {agreement:.1%} is below {min_agreement:.1%}")
     return lines

@@ -1,5 +1,6 @@
 """How true a variant is to the float32 model, on streams with the runtime's own state loop."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -33,10 +34,12 @@ class Measures:
         sqnr_db: energy of the reference's logits over that of the difference.
         worst_frame: index of the frame with the lowest ratio, and
         worst_db: that ratio.
-        agreement: share of frames with the same best label.
+        agreement: share of frames with the same best label; logits that are not all
+            numbers have none.
         decided: share of frames in which the reference's best logit leads by ``MARGIN``.
         decided_agreement: agreement on those; None if there are none.
-        kl: mean Kullback-Leibler divergence of the probabilities, nats.
+        kl: mean Kullback-Leibler divergence of the probabilities, nats; None if it is no
+            number.
         drift_db: ratio of the first ``DRIFT_FRAMES`` less that of the last; positive
             means that it grows worse.
     """
@@ -48,7 +51,7 @@ class Measures:
     agreement: float
     decided: float
     decided_agreement: float | None
-    kl: float
+    kl: float | None
     drift_db: float
 
 
@@ -163,28 +166,38 @@ def record(model: Path, streams: Streams, progress: Progress = lambda n: None) -
 
 
 def compare(path: Path, found: Recording, reference: Recording) -> Fidelity:
-    """Measure a recording against the reference's."""
+    """Measure a recording against the reference's.
+
+    Raises:
+        ModelFileError: another number of classes, or a reference that is not all numbers.
+    """
     if found.long.shape != reference.long.shape:
         raise ModelFileError(
             f"{path} has {found.long.shape[1]} classes, the reference {reference.long.shape[1]}"
         )
+    if not all(np.isfinite(logits).all() for logits in (*reference.short, reference.long)):
+        raise ModelFileError("the logits of the float32 file are not all numbers")
     return Fidelity(
         path,
-        measure(np.concatenate(found.short), np.concatenate(reference.short)),
-        measure(found.long, reference.long),
+        measures_of(np.concatenate(found.short), np.concatenate(reference.short)),
+        measures_of(found.long, reference.long),
         found.states,
         [round(float(x), 2) for x in frame_sqnr(found.long, reference.long)],
     )
 
 
-def measure(found: Logits, reference: Logits) -> Measures:
-    """Compare logits [frames, classes] with the reference's."""
+def measures_of(found: Logits, reference: Logits) -> Measures:
+    """Compare logits [frames, classes] with the reference's, which are numbers."""
     each = frame_sqnr(found, reference)
     best = reference.argmax(axis=1)
-    agree = found.argmax(axis=1) == best
+    # argmax takes NaN for the largest, and might be right by chance.
+    agree = (found.argmax(axis=1) == best) & np.isfinite(found).all(axis=1)
     two = np.partition(reference, -2, axis=1)[:, -2:]
     decided = two[:, 1] - two[:, 0] > MARGIN
-    p, q = _log_softmax(reference), _log_softmax(found)
+    kl = None
+    if np.isfinite(found).all():
+        p, q = _log_softmax(reference), _log_softmax(found)
+        kl = float((np.exp(p) * (p - q)).sum(axis=1).mean())
     ends = min(DRIFT_FRAMES, len(found) // 2) or 1
     return Measures(
         frames=len(found),
@@ -194,7 +207,7 @@ def measure(found: Logits, reference: Logits) -> Measures:
         agreement=float(agree.mean()),
         decided=float(decided.mean()),
         decided_agreement=float(agree[decided].mean()) if decided.any() else None,
-        kl=float((np.exp(p) * (p - q)).sum(axis=1).mean()),
+        kl=kl,
         drift_db=sqnr(found[:ends], reference[:ends]) - sqnr(found[-ends:], reference[-ends:]),
     )
 
@@ -207,7 +220,19 @@ def sqnr(found: Logits, reference: Logits) -> float:
     """Signal to quantization noise, dB, over all values together."""
     signal = np.square(reference, dtype=np.float64).sum()
     noise = np.square(found.astype(np.float64) - reference).sum()
-    return float(np.clip(10 * np.log10(signal / max(noise, 1e-300)), -MAX_DB, MAX_DB))
+    return sqnr_of_sums(float(signal), float(noise))
+
+
+def sqnr_of_sums(signal: float, noise: float) -> float:
+    """Turn two sums of squares into dB.
+
+    What is no number is as untrue as can be: a gate must not see NaN, which is neither
+    below a limit nor above it.
+    """
+    if not (math.isfinite(signal) and math.isfinite(noise)):
+        return -MAX_DB
+    ratio = max(signal, 1e-300) / max(noise, 1e-300)
+    return float(np.clip(10 * math.log10(ratio), -MAX_DB, MAX_DB))
 
 
 def frame_sqnr(found: Logits, reference: Logits) -> NDArray[np.float64]:

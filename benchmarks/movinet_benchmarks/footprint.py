@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from movinet_benchmarks.timing import start_cost
+from movinet_benchmarks.timing import run_module, start_cost
 from movinet_models import embedded
 from movinet_models.figures import ACTIONS
 from movinet_models.figures.scene import Scene
@@ -27,21 +27,6 @@ from movinet_runtime.writer import save_frames
 RUNTIME = Path(__file__).parents[2] / "runtime"
 STEPS, WARM_UP = 100_000, 2000
 SECONDS, FPS, SIZE = 8, 30, (1280, 720)
-
-ENDURE = """
-import re, sys, numpy as np
-from movinet_runtime import StreamClassifier
-classifier = StreamClassifier(sys.argv[1], 1)
-frame = np.zeros((*classifier.size, 3), np.uint8)
-def resident():
-    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
-for _ in range(int(sys.argv[2])):
-    classifier.step(frame)
-before = resident()
-for _ in range(int(sys.argv[3])):
-    classifier.step(frame)
-print(resident() - before)
-"""
 
 
 def disk() -> dict[str, float]:
@@ -61,8 +46,8 @@ def disk() -> dict[str, float]:
 
 def endurance(model: Path, steps: int = STEPS) -> float:
     """Megabytes that resident memory grows by in many steps after a warm-up."""
-    command = [sys.executable, "-c", ENDURE, str(model), str(WARM_UP), str(steps)]
-    return round(int(_run(command)) / 1e6, 2)
+    grown = run_module("endure", (str(model), str(WARM_UP), str(steps)))
+    return round(int(grown["resident"]) / 1e6, 2)
 
 
 def video(model: Path) -> dict[str, Any]:
@@ -104,7 +89,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
 ) -> None:
     """Measure disk, start-up, endurance and video throughput."""
-    start = start_cost(model, "auto", 1)
+    start = start_cost(model)
     found: dict[str, Any] = {
         "start to first label, s": round(
             (start.import_ms + start.load_ms + start.first_ms) / 1e3, 3

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-
-from movinet_benchmarks.report import Report, Variant, arm, key, sqnr
+from movinet_benchmarks.report import Report, Variant
 from movinet_benchmarks.statistics import ratio
 from movinet_runtime.errors import UsageError
 
@@ -29,7 +27,7 @@ class Check:
     why: str = ""
 
 
-def compare(
+def checks(
     base: Report, new: Report, slower: float, paired: bool = False, times: bool = True
 ) -> list[Check]:
     """Check every variant that both reports have.
@@ -40,30 +38,45 @@ def compare(
     Args:
         base, new: reports.
         slower: allowed share, 0.05 for 5 %.
-        paired: both were measured by turns in one run.
+        paired: both were measured by turns in the same processes.
         times: compare them at all; those of two machines say nothing.
 
     Raises:
-        UsageError: they have no variant in common.
+        UsageError: they have no variant in common, or times that cannot be compared.
     """
-    before = {key(variant): variant for variant in base["variants"]}
-    after = {key(variant): variant for variant in new["variants"]}
+    before = {variant.key: variant for variant in base.variants}
+    after = {variant.key: variant for variant in new.variants}
     if not before.keys() & after.keys():
         raise UsageError("the reports have no variant in common: " + "; ".join([*before, *after]))
-    checks = []
+    if times and base.run.pace != new.run.pace:
+        raise UsageError(
+            f"one report is at {_pace(base)}, the other at {_pace(new)}: "
+            "measure both alike, or compare with --no-times"
+        )
+    found = []
     for name in before:
         if name not in after:
-            checks.append(Check(name, "variant", "there", "missing", "worse"))
+            found.append(Check(name, "variant", "there", "missing", "worse"))
             continue
-        checks += _deterministic(name, before[name], after[name])
+        found += _deterministic(name, before[name], after[name])
         if times:
-            checks.append(_time(name, before[name], after[name], slower, paired))
-    return checks
+            found.append(_time(name, before[name], after[name], slower, paired))
+    return found
+
+
+def grown(base: float, new: float, slack: float = 0) -> Verdict:
+    """Judge a figure that may grow by a share at most; what is no number is worse."""
+    if not new <= base * (1 + slack):
+        return "worse"
+    return "better" if new < base * (1 - slack) else "same"
+
+
+def _pace(report: Report) -> str:
+    return "full speed" if report.run.pace is None else f"{report.run.pace:g} frames a second"
 
 
 def _time(name: str, base: Variant, new: Variant, slower: float, paired: bool) -> Check:
-    before, after = (np.array(variant["samples_ms"]) for variant in (base, new))
-    found = ratio(before, after, paired)
+    found = ratio(base.samples_ms, new.samples_ms, paired)
     verdict: Verdict = "same"
     if found.slower_than(slower):
         verdict = "worse"
@@ -72,45 +85,38 @@ def _time(name: str, base: Variant, new: Variant, slower: float, paired: bool) -
     return Check(
         name,
         "step ms, median",
-        f"{base['step_ms']['median']:.3f}",
-        f"{new['step_ms']['median']:.3f}",
+        f"{base.step_ms.median:.3f}",
+        f"{new.step_ms.median:.3f}",
         verdict,
         f"x {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]",
     )
 
 
 def _deterministic(name: str, base: Variant, new: Variant) -> list[Check]:
-    def outside(variant: Variant) -> int:
-        return int(sum(variant["ops_outside"].values()))
-
-    rows: list[tuple[str, Callable[[Variant], Any], float]] = [
-        ("delegate partitions", lambda v: v["partitions"], 0),
-        ("ops", lambda v: v["ops"], 0),
-        ("ops outside", outside, 0),
-        ("state bytes", lambda v: v["state_bytes"], 0),
-        ("file bytes", lambda v: v["file_bytes"], BYTES_SLACK),
+    rows: list[tuple[str, Callable[[Variant], int], float]] = [
+        ("delegate partitions", lambda v: v.partitions, 0),
+        ("ops", lambda v: v.ops, 0),
+        ("ops outside", lambda v: sum(v.ops_outside.values()), 0),
+        ("state bytes", lambda v: v.state_bytes, 0),
+        ("file bytes", lambda v: v.file_bytes, BYTES_SLACK),
     ]
-    checks = []
+    found = []
     for what, value, slack in rows:
         a, b = value(base), value(new)
-        verdict: Verdict = "same"
-        if b > a * (1 + slack):
-            verdict = "worse"
-        elif b < a * (1 - slack):
-            verdict = "better"
-        checks.append(Check(name, what, str(a), str(b), verdict))
-    for core, one in arm(base).items():
-        a, b = one["instructions"], arm(new).get(core, {}).get("instructions")
-        verdict = "same"
-        if b is None or b > a * (1 + INSTRUCTIONS_SLACK):
-            verdict = "worse"
-        elif b < a * (1 - INSTRUCTIONS_SLACK):
-            verdict = "better"
-        counted = "not counted" if b is None else f"{b / 1e6:.2f}"
-        checks.append(Check(name, f"M instructions, {core}", f"{a / 1e6:.2f}", counted, verdict))
-    before, after = sqnr(base), sqnr(new)
+        found.append(Check(name, what, str(a), str(b), grown(a, b, slack)))
+    for core, one in base.arm.items():
+        other = new.arm.get(core)
+        counted = "not counted"
+        verdict: Verdict = "worse"
+        if other is not None:
+            counted = f"{other.instructions / 1e6:.2f}"
+            verdict = grown(one.instructions, other.instructions, INSTRUCTIONS_SLACK)
+        millions = f"{one.instructions / 1e6:.2f}"
+        found.append(Check(name, f"M instructions, {core}", millions, counted, verdict))
+    before, after = base.sqnr_db, new.sqnr_db
     if before is not None:
-        verdict = "worse" if after is None or after < before - SQNR_SLACK_DB else "same"
         now = "not measured" if after is None else f"{after:.1f}"
-        checks.append(Check(name, "SQNR dB, worst stream", f"{before:.1f}", now, verdict))
-    return checks
+        held = after is not None and after >= before - SQNR_SLACK_DB
+        true: Verdict = "same" if held else "worse"
+        found.append(Check(name, "SQNR dB, worst stream", f"{before:.1f}", now, true))
+    return found

@@ -1,7 +1,8 @@
 """Time models on a board over SSH: one command there, and the figures come home as JSON.
 
-Models, frames and the two modules that measure travel as a tar archive on standard input.
-The board needs the runtime, and nothing stays there.
+Models, frames and the modules that measure travel as a tar archive on standard input.
+The board needs the runtime, and nothing stays there. A board that is not there, falls silent or
+takes too long is given up.
 """
 
 import io
@@ -11,19 +12,24 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 
 import movinet_benchmarks
-from movinet_benchmarks.timing import Frame, Start, Timed
+from movinet_benchmarks.environment import Environment
+from movinet_benchmarks.process.race import Frame
+from movinet_benchmarks.timing import Schedule, Timed
 from movinet_runtime.errors import MovinetError, UsageError
 
 PACKAGE = "movinet_benchmarks"
-MODULES = ("timing.py", "environment.py")
+MODULES = ("timing.py", "environment.py", "process/*.py")
 PYTHON = "~/movinet/bin/python"  # as docs/raspberry-pi.md installs it
+# ssh gives up on an address that does not answer, and on one that fell silent for a minute.
+CONNECT_SECONDS, ALIVE_SECONDS, ALIVE_TIMES = 15, 15, 4
+LIMIT_SECONDS = 1800
 
 
 class HostError(MovinetError):
@@ -37,51 +43,74 @@ class Host:
     Attributes:
         address: as ``ssh`` takes it, such as ``pi@raspberrypi.local``.
         python: that has movinet-runtime there.
+        limit: seconds after which the whole measurement is given up, here and there.
     """
 
     address: str
     python: str = PYTHON
+    limit: int = LIMIT_SECONDS
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What :mod:`movinet_benchmarks.timing` prints on a board; models go by numbers there."""
+
+    timed: list[Timed]
+    environment: Environment
 
 
 def time_on_host(
-    host: Host,
-    models: Mapping[str, Path],
-    images: Sequence[Frame],
-    rounds: int,
-    engines: Sequence[str],
-    threads: Sequence[int],
-) -> tuple[list[Timed], dict[str, Any]]:
+    host: Host, models: Mapping[str, Path], images: Sequence[Frame], schedule: Schedule
+) -> tuple[list[Timed], Environment]:
     """As :func:`movinet_benchmarks.timing.time_models`, on a board.
 
     Raises:
-        HostError: with the last line that ssh or the board said.
+        HostError: with the last line that ssh or the board said, or after ``host.limit``.
     """
-    arguments = [str(rounds), ",".join(engines), ",".join(map(str, threads))]
+    arguments = [json.dumps(asdict(schedule)), str(host.limit)]
     # The python may begin with ~, so it is not quoted.
     script = (
         'd=$(mktemp -d) && trap \'rm -rf "$d"\' EXIT && cd "$d" && tar xf - && '
         f"{host.python} -m {PACKAGE}.timing . {shlex.join(arguments)}"
     )
-    if host.address.startswith("-"):
-        raise UsageError(f"--host is an address such as pi@raspberrypi.local, not {host.address}")
-    ssh = shutil.which("ssh")
-    if ssh is None:
-        raise HostError("--host needs OpenSSH's client: there is no program ssh")
-    command = [ssh, "-o", "BatchMode=yes", host.address, script]
-    done = subprocess.run(command, input=_archive(models, images), capture_output=True)
+    try:
+        done = subprocess.run(
+            [*_ssh(host.address), script],
+            input=_archive(models, images),
+            capture_output=True,
+            timeout=host.limit,
+        )
+    except subprocess.TimeoutExpired:
+        raise HostError(
+            f"{host.address} did not answer within {host.limit} s: measure less, or raise "
+            "--host-limit"
+        ) from None
     said = done.stderr.decode(errors="replace").strip().splitlines()
     if done.returncode:
         raise HostError(f"{host.address}: {(said or ['no reason given'])[-1]}")
     try:
-        answer = json.loads(done.stdout)
+        answer = msgspec.json.decode(done.stdout, type=Answer)
         names = list(models)
-        timed = [
-            Timed(**row | {"name": names[int(row["name"])], "start": Start(**row["start"])})
-            for row in answer["timed"]
-        ]
-        return timed, dict(answer["environment"])
-    except (ValueError, LookupError, TypeError) as error:
+        timed = [replace(one, name=names[int(one.name)]) for one in answer.timed]
+    except (msgspec.MsgspecError, ValueError, LookupError) as error:
         raise HostError(f"{host.address} answered something else: {error}") from error
+    return timed, answer.environment
+
+
+def _ssh(address: str) -> list[str]:
+    if address.startswith("-"):
+        raise UsageError(f"--host is an address such as pi@raspberrypi.local, not {address}")
+    ssh = shutil.which("ssh")
+    if ssh is None:
+        raise HostError("--host needs OpenSSH's client: there is no program ssh")
+    options = {
+        "BatchMode": "yes",
+        "ConnectTimeout": CONNECT_SECONDS,
+        "ServerAliveInterval": ALIVE_SECONDS,
+        "ServerAliveCountMax": ALIVE_TIMES,
+    }
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return [ssh, *words, address]
 
 
 def _archive(models: Mapping[str, Path], images: Sequence[Frame]) -> bytes:
@@ -91,7 +120,8 @@ def _archive(models: Mapping[str, Path], images: Sequence[Frame]) -> bytes:
     # By number: names may hold anything, as where two models are called the same.
     files |= {f"{i}.tflite": path.read_bytes() for i, path in enumerate(models.values())}
     package = Path(movinet_benchmarks.__file__).parent
-    files |= {f"{PACKAGE}/{name}": (package / name).read_bytes() for name in MODULES}
+    for path in (path for pattern in MODULES for path in sorted(package.glob(pattern))):
+        files[f"{PACKAGE}/{path.relative_to(package)}"] = path.read_bytes()
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, content in files.items():

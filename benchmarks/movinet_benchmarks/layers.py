@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from movinet_benchmarks.fidelity import sqnr_of_sums
 from movinet_runtime.errors import ModelFileError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import SCALE
@@ -52,10 +53,7 @@ def layer_errors(
                 noise[name] = noise.get(name, 0.0) + error
     if not signal:
         raise ModelFileError(f"{variant} and {reference} have no tensors of the same names")
-    return [
-        LayerError(name, 10 * float(np.log10(max(signal[name], 1e-30) / max(noise[name], 1e-30))))
-        for name in signal
-    ]
+    return [LayerError(name, sqnr_of_sums(signal[name], noise[name])) for name in signal]
 
 
 def _activations(path: Path, frames: Iterable[NDArray[np.uint8]]) -> Iterator[Values]:

@@ -1,18 +1,18 @@
 """Measure models beside each other: real frames, states carried, one after the other by turns."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from movinet_benchmarks.arm.cores import Core
-from movinet_benchmarks.arm.rehearse import Rehearsal, rehearse
-from movinet_benchmarks.fidelity import Fidelity, Streams, compare, record
+from movinet_benchmarks.arm.emulate import Emulation, emulate
+from movinet_benchmarks.fidelity import Streams, compare, record
 from movinet_benchmarks.host import Host, time_on_host
-from movinet_benchmarks.report import Measurement, Report, as_report
+from movinet_benchmarks.process.race import Frame, Progress
+from movinet_benchmarks.report import Report, Run, StreamFidelity, Variant, new_report
 from movinet_benchmarks.statistics import summary
-from movinet_benchmarks.timing import Frame, Progress, Timed, time_models
+from movinet_benchmarks.timing import Schedule, Timed, time_models
 from movinet_models.figures import drawn
 from movinet_runtime import StreamModel, open_frames
 from movinet_runtime.errors import ModelFileError
@@ -22,6 +22,31 @@ from movinet_runtime.preprocess import resized
 
 CLIP_FRAMES = 32
 DRAWN = 2  # clips of figures, where none are given
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        models: stream models; all see frames of their own size.
+        clip: real frames; None: drawn figures.
+        schedule: how models are timed.
+        host: time on this board; None: here.
+        against: the float32 model that fidelity is measured against; None: not measured.
+        long_frames: of the long stream of the fidelity.
+        cores: emulated cores to count instructions on, afterwards.
+        core_frames: for each of them.
+    """
+
+    models: Sequence[Path]
+    clip: Path | None = None
+    schedule: Schedule = field(default_factory=Schedule)
+    host: Host | None = None
+    against: Path | None = None
+    long_frames: int = 100
+    cores: Sequence[Core] = ()
+    core_frames: int = 8
 
 
 def frames_for(
@@ -35,64 +60,41 @@ def frames_for(
 
 
 def measure(
-    models: Sequence[Path],
-    clip: Path | None = None,
-    rounds: int = 200,
-    engines: Sequence[str] = ("auto",),
-    threads: Sequence[int] = (1,),
-    against: Path | None = None,
-    long_frames: int = 100,
+    plan: Plan,
     progress: Progress = lambda n: None,
-    cores: Sequence[Core] = (),
-    core_frames: int = 8,
-    report: Callable[[str], None] = lambda line: None,
-    host: Host | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Report:
-    """Measure models in one interleaved run, and how true they are.
+    """Measure models, and how true they are.
 
     Args:
-        models: stream models; all see frames of their own size.
-        clip: real frames; default: drawn figures.
-        rounds: timed steps of each.
-        engines, threads: each combination is measured.
-        against: the float32 model that fidelity is measured against; None: not measured.
-        long_frames: of the long stream of the fidelity.
-        progress: called with 1 after each round, of ``rounds`` in all.
-        cores: emulated cores to count instructions on, afterwards.
-        core_frames: for each of them.
-        report: called with a line before each step there.
-        host: time on this board instead of here.
-
-    Returns:
-        A report: docs/benchmarks.md.
+        plan: what and how.
+        progress: called with 1 after each process.
+        say: called with a line before each step on an emulated core.
     """
-    names = _names(models)
+    names = _names(plan.models)
     loaded = {name: StreamModel(path) for name, path in names.items()}
     first = next(iter(loaded.values()))
     if any(one.size != first.size for one in loaded.values()):
         raise ModelFileError("the models have different resolutions: measure them one by one")
-    images = frames_for(first.size, first.fps, clip)
-    if host is None:
-        timed, machine = time_models(names, images, rounds, engines, threads, progress)
+    images = frames_for(first.size, first.fps, plan.clip)
+    if plan.host is None:
+        timed, machine = time_models(names, images, plan.schedule, progress)
     else:
-        timed, machine = time_on_host(host, names, images, rounds, engines, threads)
-    return as_report(
-        [_measurement(names[one.name], one) for one in timed],
-        {} if against is None else _fidelities(names, against, images, long_frames),
-        _rehearsals(names, cores, images[:core_frames], report),
-        {"clip": clip.name if clip else "drawn figures", "rounds": rounds},
-        machine,
+        timed, machine = time_on_host(plan.host, names, images, plan.schedule)
+    true = _fidelities(names, plan, images)
+    emulated = emulate(list(names.values()), plan.cores, images[: plan.core_frames], say=say)
+    variants = []
+    for one in timed:
+        path = names[one.name]
+        arm = {core.name: emulated[path, core.name] for core in plan.cores}
+        variants.append(_variant(path, one, true.get(one.name), arm))
+    run = Run(
+        clip=plan.clip.name if plan.clip else "drawn figures",
+        rounds=plan.schedule.steps,
+        processes=plan.schedule.processes,
+        pace=plan.schedule.pace,
     )
-
-
-def _rehearsals(
-    names: Mapping[str, Path],
-    cores: Sequence[Core],
-    images: Sequence[Frame],
-    report: Callable[[str], None],
-) -> dict[str, list[Rehearsal]]:
-    found = rehearse(list(names.values()), cores, images, report=report)
-    return {name: [found[path, core.name] for core in cores] for name, path in names.items()}
+    return new_report(run, machine, variants)
 
 
 def _names(models: Sequence[Path]) -> dict[str, Path]:
@@ -104,28 +106,39 @@ def _names(models: Sequence[Path]) -> dict[str, Path]:
     }
 
 
-def _measurement(path: Path, timed: Timed) -> Measurement:
+def _variant(
+    path: Path, timed: Timed, fidelity: StreamFidelity | None, arm: dict[str, Emulation]
+) -> Variant:
     file = ModelFile.read(path)
     about = inspect(file)
-    return Measurement(
-        timed.name,
-        timed.engine,
-        timed.threads,
-        timed.samples_ms,
-        summary(np.array(timed.samples_ms)),
-        timed.start,
-        len(file.content),
-        about.state_bytes,
-        sum(about.ops.values()),
-        about.partitions,
-        dict(about.ops_outside),
-        timed.fps,
+    step = summary(timed.samples_ms)
+    frames_per_second = 1000 / step.median
+    return Variant(
+        name=timed.name,
+        engine=timed.engine,
+        threads=timed.threads,
+        samples_ms=timed.samples_ms,
+        step_ms=step,
+        start=timed.start,
+        file_bytes=len(file.content),
+        state_bytes=about.state_bytes,
+        ops=sum(about.ops.values()),
+        partitions=about.partitions,
+        ops_outside=dict(about.ops_outside),
+        fps=timed.fps,
+        frames_per_second=round(frames_per_second, 2),
+        real_time_factor=round(frames_per_second / timed.fps, 3),
+        fidelity=fidelity,
+        arm=arm,
     )
 
 
 def _fidelities(
-    names: Mapping[str, Path], against: Path, images: list[Frame], long_frames: int
-) -> dict[str, Fidelity]:
-    streams = Streams([images], long_frames)
-    truth = record(against, streams)
-    return {name: compare(path, record(path, streams), truth) for name, path in names.items()}
+    names: Mapping[str, Path], plan: Plan, images: list[Frame]
+) -> dict[str, StreamFidelity]:
+    if plan.against is None:
+        return {}
+    streams = Streams([images], plan.long_frames)
+    truth = record(plan.against, streams)
+    found = {name: compare(path, record(path, streams), truth) for name, path in names.items()}
+    return {name: StreamFidelity(one.short, one.long) for name, one in found.items()}

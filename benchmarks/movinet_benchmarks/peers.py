@@ -1,8 +1,9 @@
-"""Our files beside the reference implementation's: speed, fidelity, instructions on ARM.
+"""Our files beside the reference implementation's, and beside Google's published int8 file.
 
-``python -m movinet_benchmarks.peers`` (``make bench``). ``$MOVINET_SHARED`` has the
-reference's exports and the weights they were made from; without it our files are measured
-alone, made from the embedded weights.
+``python -m movinet_benchmarks.peers`` (``make bench``): speed, back to back and at a camera's
+pace, fidelity, instructions on ARM. ``$MOVINET_SHARED`` has the others' files, the weights that
+the reference's were made from, and clips; without it our files are measured alone, made from
+the embedded weights.
 """
 
 import json
@@ -11,36 +12,30 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from datetime import date
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from movinet_benchmarks import environment
 from movinet_benchmarks.arm.cores import CORES
-from movinet_benchmarks.arm.rehearse import rehearse
+from movinet_benchmarks.arm.emulate import emulate
 from movinet_benchmarks.arm.root import missing_tools
+from movinet_benchmarks.environment import Environment
 from movinet_benchmarks.fidelity import Streams, compare, record
-from movinet_benchmarks.timing import Step, interleaved
+from movinet_benchmarks.pairs import Effort, Pair, Row, timed
+from movinet_benchmarks.process.race import Frame
 from movinet_models.costs import COSTS
 from movinet_models.figures import drawn
-from movinet_runtime import StreamClassifier, StreamModel
-from movinet_runtime.engines.interpreter import load_interpreter
+from movinet_runtime import StreamModel
 from movinet_runtime.errors import MovinetError, UsageError
 from movinet_runtime.files import written_whole
-from movinet_runtime.model_file import ModelFile
 from movinet_runtime.plot import new_figure, save_figure
 from movinet_runtime.quiet import hide_native_messages_at_exit
 
-Frame = NDArray[np.uint8]
-Row = dict[str, float]
 # Our variants, and the reference's that each is measured beside.
 VARIANTS = {
     "float32": "float32",
@@ -53,79 +48,10 @@ VARIANTS = {
 REFERENCE = tuple(dict.fromkeys(VARIANTS.values()))
 CLIPS = ("carving_ice", "arm_wrestling", "cleaning_pool")
 WEIGHTS = "reference/a0_stream/ckpt"
+# Google's own: Kinetics-600, another network than A0 (no squeeze-excitation).
+GOOGLE, GOOGLE_FILE = "Google's int8", "published/movinet_a0_stream_int8.tflite"
 BOARDS = ("cortex-a72", "cortex-a76")
 LONG_FRAMES, CORE_FRAMES, DRAWN_CLIPS = 500, 8, 3
-
-
-def signature_step(path: Path) -> Step:
-    """The step of a client of the published files, from a camera's uint8 frame to logits."""
-    runner = load_interpreter(ModelFile.read(path), threads=1).get_signature_runner()
-    details = runner.get_input_details()
-    states = {n: np.zeros(d["shape"], d["dtype"]) for n, d in details.items() if n != "image"}
-
-    def step(frame: Frame) -> Any:
-        image = frame[None, None].astype(np.float32) / np.float32(255)
-        outputs = runner(image=image, **states)
-        logits = outputs.pop("logits")
-        states.update(outputs)
-        return logits
-
-    return step
-
-
-def bare_invoke(path: Path) -> Step:
-    """The network alone: the same input again, no state moved.
-
-    Inputs are written first: the reference's int8 divides by what it finds in a counter.
-    """
-    interpreter = load_interpreter(ModelFile.read(path), threads=1)
-    for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
-    return lambda _: interpreter.invoke()
-
-
-def speed(ours: Path, peer: Path | None, images: list[Frame], rounds: int) -> Row:
-    """Measure our step and bare invoke, and each against the reference's, interleaved.
-
-    Each pair has its own run: more models in one run would only measure how they throw
-    each other out of the caches.
-
-    Returns:
-        Milliseconds (medians) and ratios.
-    """
-    step, bare = StreamClassifier(ours, threads=1).step, bare_invoke(ours)
-    row: Row = {}
-    if peer is not None:
-        for what, theirs, mine in (
-            ("step", signature_step(peer), step),
-            ("invoke", bare_invoke(peer), bare),
-        ):
-            peer_ms, ours_ms = _medians_ms(theirs, mine, images, rounds)
-            row |= {f"{what}_peer_ms": peer_ms, f"{what}_ratio": ours_ms / peer_ms}
-    step_ms, bare_ms = _medians_ms(step, bare, images, rounds)
-    return row | {"step_ms": step_ms, "invoke_ms": bare_ms, "step_over_bare": step_ms / bare_ms}
-
-
-def _medians_ms(one: Step, other: Step, images: list[Frame], rounds: int) -> tuple[float, float]:
-    times = interleaved({"one": one, "other": other}, images, rounds)
-    return float(np.median(times["one"])) * 1e3, float(np.median(times["other"])) * 1e3
-
-
-def speed_of_processes(
-    ours: Path, peer: Path | None, images: list[Frame], rounds: int, processes: int
-) -> Row:
-    """Return the medians of :func:`speed` over fresh processes.
-
-    Where in memory weights and buffers come to lie differs from process to process and is
-    worth up to a tenth of a step, for one file or the other.
-    """
-    fresh = ProcessPoolExecutor(
-        1, get_context("spawn"), hide_native_messages_at_exit, max_tasks_per_child=1
-    )
-    with fresh as pool:
-        runs = [pool.submit(speed, ours, peer, images, rounds) for _ in range(processes)]
-        found = [run.result() for run in runs]
-    return {name: float(np.median([row[name] for row in found])) for name in found[0]}
 
 
 def fidelity(models: Mapping[str, Path], truth: Path, streams: Streams) -> dict[str, Row]:
@@ -146,7 +72,7 @@ def instructions(models: Mapping[str, Path], images: list[Frame]) -> dict[str, R
     cores = [CORES[name] for name in BOARDS]
     if any(missing_tools(core.machine) for core in cores):
         return {name: {} for name in models}
-    found = rehearse(list(models.values()), cores, images[:CORE_FRAMES])
+    found = emulate(list(models.values()), cores, images[:CORE_FRAMES])
     return {
         name: {core.name: found[path, core.name].instructions / 1e6 for core in cores}
         for name, path in models.items()
@@ -166,28 +92,29 @@ def export_all(weights: str | Path, folder: Path) -> dict[str, Path]:
     return {variant: folder / f"a0-stream-{variant}.tflite" for variant in VARIANTS}
 
 
-def measure(shared: Path | None, folder: Path, rounds: int, processes: int) -> dict[str, Any]:
+def results_of(shared: Path | None, folder: Path, effort: Effort) -> dict[str, Any]:
     """Measure everything; rows by name, the reference's beginning with ``reference ``.
 
     Args:
-        shared: the folder with the reference's files, weights and clips; None: our files
+        shared: the folder with the others' files, weights and clips; None: our files
             alone, made from the embedded weights, on drawn clips.
         folder: for the exported files.
-        rounds: timed runs of each in a process.
-        processes: fresh ones; medians of them.
+        effort: of the timing.
     """
     ours = export_all("embedded" if shared is None else shared / WEIGHTS, folder)
     truth = StreamModel(ours["float32"])
     peers: dict[str, Path] = {}
+    google = None
     if shared is None:
         streams = Streams(drawn("test", DRAWN_CLIPS, truth.size, truth.fps), LONG_FRAMES)
     else:
         peers = {name: shared / f"peers/movinet_a0_stream_{name}.tflite" for name in REFERENCE}
+        google = shared / GOOGLE_FILE
         paths = [shared / f"clips/{clip}.mp4" for clip in CLIPS]
         streams = Streams.read(paths, truth.size, truth.fps, LONG_FRAMES)
     images = streams.clips[0]
     rows = {
-        name: speed_of_processes(path, peers.get(VARIANTS[name]), images, rounds, processes)
+        name: timed(Pair(path, peers.get(VARIANTS[name]), google), images, effort)
         for name, path in ours.items()
     }
     theirs = {f"reference {name}": path for name, path in peers.items()}
@@ -197,15 +124,20 @@ def measure(shared: Path | None, folder: Path, rounds: int, processes: int) -> d
         # They know no horizon, so that a long stream of theirs is to be compared with theirs.
         for name, row in fidelity(theirs, peers["float32"], streams).items():
             true[name]["long_db"] = row["long_db"]
+    if google is not None:  # it has its own weights: nothing here says how true it is
+        models |= {GOOGLE: google}
+        rows[GOOGLE] = {
+            "step_ms": rows["dynamic"]["google_ms"],
+            "paced_ms": rows["dynamic"]["paced_google_ms"],
+        }
     counted = instructions(models, images)
     return {
         "date": date.today().isoformat(),
         "weights": "embedded" if shared is None else "the reference's",
-        "machine": environment.describe(),
-        "rounds": rounds,
-        "processes": processes,
+        "machine": asdict(Environment.of()),
+        "effort": asdict(effort),
         "models": {
-            name: rows.get(name, {}) | true[name] | counted[name] | {"mb": _megabytes(path)}
+            name: rows.get(name, {}) | true.get(name, {}) | counted[name] | {"mb": _megabytes(path)}
             for name, path in models.items()
         },
     }
@@ -230,17 +162,17 @@ def costs(results: Mapping[str, Any]) -> dict[str, Any]:
 
 def table_of(results: Mapping[str, Any]) -> Table:
     """Rows are models; ratios below 1 mean that we are faster."""
-    machine = results["machine"]
-    runs = f"median of {results['rounds']} in each of {results['processes']} processes"
-    weights = f"A0, {results['weights']} weights"
-    title = f"{weights}, one thread, {runs}, {machine['cpu']}, {results['date']}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=title_of(results), title_justify="left", box=None, pad_edge=False)
     columns = {
         "MB": ("mb", ".1f"),
         "step ms": ("step_ms", ".2f"),
         "/ reference": ("step_ratio", ".2f"),
+        "/ Google's": ("google_ratio", ".2f"),
+        "paced ms": ("paced_ms", ".2f"),
+        "/ reference ": ("paced_ratio", ".2f"),
+        "/ Google's ": ("paced_google_ratio", ".2f"),
         "bare ms": ("invoke_ms", ".2f"),
-        "/ reference ": ("invoke_ratio", ".2f"),
+        "/ reference  ": ("invoke_ratio", ".2f"),
         "step / bare": ("step_over_bare", ".2f"),
         "dB short": ("short_db", ".1f"),
         f"dB {LONG_FRAMES}": ("long_db", ".1f"),
@@ -258,13 +190,52 @@ def _cell(value: float | None, form: str) -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
+def title_of(results: Mapping[str, Any]) -> str:
+    """What was measured, where, when and how."""
+    effort = results["effort"]
+    how = (
+        f"{effort['rounds']} steps back to back and {effort['paced_rounds']} at "
+        f"{effort['pace']:g} frames a second in each of {effort['processes']} processes"
+    )
+    weights = f"A0, {results['weights']} weights"
+    return f"{weights}, one thread, {how}, {results['machine']['cpu']}, {results['date']}"
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """The README's table: a step back to back and at a camera's pace, with 95 % intervals."""
+    columns = {
+        "step, ms": "step_ms",
+        "/ reference": "step_ratio",
+        "/ Google's int8": "google_ratio",
+        "at a camera's pace, ms": "paced_ms",
+        "/ reference ": "paced_ratio",
+        "/ Google's int8 ": "paced_google_ratio",
+    }
+    rows = [["variant", *columns, "MB", "dB"], ["---", *["---:"] * (len(columns) + 2)]]
+    for name, row in results["models"].items():
+        if "step_ms" in row:
+            true = [row[key] for key in ("short_db", "long_db") if key in row]
+            cells = [_with_interval(row, key) for key in columns.values()]
+            decibels = f"{min(true):.0f}" if true else ""
+            rows.append([name, *cells, f"{row['mb']:.1f}", decibels])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{table}\n\n{title_of(results)}\n"
+
+
+def _with_interval(row: Mapping[str, Any], key: str) -> str:
+    if key not in row:
+        return ""
+    low_high = row.get(f"{key}_95")
+    return f"{row[key]:.2f}" + (f" ({low_high[0]:.2f}–{low_high[1]:.2f})" if low_high else "")
+
+
 def picture(results: Mapping[str, Any], path: Path) -> None:
     """Draw fidelity over instructions for each board: the upper left corner is best."""
     figure = new_figure(11, 4.8)
     boards = figure.subplots(1, len(BOARDS))
     for axes, core in zip(boards, BOARDS, strict=True):
         for name, row in results["models"].items():
-            if core not in row:
+            if core not in row or "short_db" not in row:
                 continue
             variant = name.removeprefix("reference ")
             axes.scatter(
@@ -285,17 +256,25 @@ def picture(results: Mapping[str, Any], path: Path) -> None:
 
 
 def main(
-    rounds: Annotated[int, typer.Option(min=2, help="Timed runs of each in a process.")] = 150,
-    processes: Annotated[int, typer.Option(min=1, help="Fresh processes; medians of them.")] = 7,
-    output: Annotated[Path, typer.Option(help="Folder for bench.json and bench.png.")] = Path(
-        "out"
-    ),
+    rounds: Annotated[
+        int, typer.Option(min=2, help="Timed runs of each in a process.")
+    ] = Effort.rounds,
+    paced_rounds: Annotated[
+        int, typer.Option(min=2, help="The same, at the camera's pace.")
+    ] = Effort.paced_rounds,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Fresh ones; medians and intervals over them.")
+    ] = Effort.processes,
+    pace: Annotated[
+        float, typer.Option(min=0.1, help="The camera's frames a second.")
+    ] = Effort.pace,
+    output: Annotated[Path, typer.Option(help="Folder for bench.json, .md, .png.")] = Path("out"),
     record_costs: Annotated[
         bool, typer.Option(help="Keep the ARM figures for movinet models.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
 ) -> None:
-    """Measure A0: speed, fidelity, instructions on ARM; beside the reference's exports if set.
+    """Measure A0: speed, fidelity, instructions on ARM; beside others' files if there are any.
 
     They, their weights and the clips are in the folder that MOVINET_SHARED names.
     """
@@ -303,19 +282,25 @@ def main(
     if not shared and record_costs:
         raise UsageError("--record-costs: set MOVINET_SHARED to the folder with reference/")
     with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
-        results = measure(Path(shared) if shared else None, Path(folder), rounds, processes)
+        results = results_of(
+            Path(shared) if shared else None,
+            Path(folder),
+            Effort(rounds, paced_rounds, processes, pace),
+        )
     output.mkdir(parents=True, exist_ok=True)
     with written_whole(output / "bench.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=1), "utf-8")
+        temporary.write_text(json.dumps(results, indent=1, allow_nan=False), "utf-8")
+    with written_whole(output / "bench.md") as temporary:
+        temporary.write_text(headline(results), "utf-8")
     picture(results, output / "bench.png")
     if record_costs:
         with written_whole(COSTS) as temporary:
             temporary.write_text(json.dumps(costs(results), indent=1) + "\n", "utf-8")
     if as_json:
-        print(json.dumps(results, indent=1))
+        print(json.dumps(results, indent=1, allow_nan=False))
     else:
         Console().print(table_of(results))
-        print(f"see {output / 'bench.json'}, {output / 'bench.png'}")
+        print(f"see {', '.join(str(output / f'bench.{end}') for end in ('json', 'md', 'png'))}")
 
 
 if __name__ == "__main__":

@@ -1,142 +1,171 @@
-"""A benchmark's report: what is in it, and how it is read back (docs/benchmarks.md)."""
+"""A benchmark's report: what is in it, and how it is read back (docs/benchmarks.md).
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+The classes are the schema: msgspec checks JSON against them when a report is read, and also
+when it is written, so that what is not a number (JSON has no NaN) never leaves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from movinet_benchmarks.arm.rehearse import Rehearsal
-from movinet_benchmarks.fidelity import Fidelity
+import msgspec
+from msgspec import Meta
+
+from movinet_benchmarks.arm.emulate import Emulation
+from movinet_benchmarks.environment import Environment
+from movinet_benchmarks.fidelity import Measures
 from movinet_benchmarks.statistics import Summary
 from movinet_benchmarks.timing import Start
 from movinet_runtime.errors import UsageError
 
-SCHEMA, VERSION = "movinet-bench", 1
-Report = dict[str, Any]
-Variant = dict[str, Any]
+SCHEMA, VERSION = "movinet-bench", 2
 
-# What every variant of a report has, and of what type.
-FIELDS: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "engine": str,
-    "threads": int,
-    "step_ms": dict,
-    "samples_ms": list,
-    "start": dict,
-    "file_bytes": int,
-    "state_bytes": int,
-    "ops": int,
-    "partitions": int,
-    "ops_outside": dict,
-    "frames_per_second": (int, float),
-    "real_time_factor": (int, float),
-    "fidelity": (dict, type(None)),
-}
+Count = Annotated[int, Meta(ge=0)]
+Natural = Annotated[int, Meta(ge=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Samples = Annotated[list[Positive], Meta(min_length=1)]
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One model on one engine with one number of threads."""
+class Run:
+    """How the times were measured: ``rounds`` steps in each of ``processes``."""
+
+    clip: str
+    rounds: Natural
+    processes: Natural
+    pace: Positive | None = None  # frames a second; None: one right after the other
+
+
+@dataclass(frozen=True)
+class StreamFidelity:
+    """How true a variant is on short streams, and on a long one."""
+
+    short: Measures
+    long: Measures
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model on one engine with one number of threads.
+
+    Attributes:
+        samples_ms: of each process, in the order of measurement.
+        fps: the model's frame rate.
+        frames_per_second: how many it could take.
+        real_time_factor: how many times faster than ``fps`` that is.
+        fidelity: to the float32 file; None: not measured.
+        arm: by emulated core.
+    """
 
     name: str
     engine: str
-    threads: int
-    samples_ms: list[float]
+    threads: Natural
+    samples_ms: Annotated[list[Samples], Meta(min_length=1)]
     step_ms: Summary
     start: Start
-    file_bytes: int
-    state_bytes: int
-    ops: int
-    partitions: int
-    ops_outside: dict[str, int]
-    fps: float
+    file_bytes: Natural
+    state_bytes: Count
+    ops: Natural
+    partitions: Count
+    ops_outside: dict[str, Count]
+    fps: Positive
+    frames_per_second: Positive
+    real_time_factor: Positive
+    fidelity: StreamFidelity | None
+    arm: dict[str, Emulation]
 
     @property
-    def frames_per_second(self) -> float:
-        """How many frames it could take."""
-        return 1000 / self.step_ms.median
+    def key(self) -> str:
+        """Its name with what it ran on."""
+        if self.engine == "auto" and self.threads == 1:
+            return self.name
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.name} ({self.engine}, {threads})"
 
     @property
-    def real_time_factor(self) -> float:
-        """How many times faster than the model's frame rate."""
-        return self.frames_per_second / self.fps
+    def sqnr_db(self) -> float | None:
+        """The worse of its streams; None where it was not measured."""
+        both = self.fidelity
+        if both is None:
+            return None
+        short, long = both.short.sqnr_db, both.long.sqnr_db
+        return short if not short >= long else long  # min() might lose NaN
 
 
-def as_report(
-    found: Sequence[Measurement],
-    fidelity: Mapping[str, Fidelity],
-    rehearsals: Mapping[str, Sequence[Rehearsal]],
-    run: Mapping[str, Any],
-    environment: Mapping[str, Any],
-) -> Report:
-    """Put measurements into the form in which they are kept."""
-    variants = []
-    for one in found:
-        row = asdict(one) | {
-            "frames_per_second": round(one.frames_per_second, 2),
-            "real_time_factor": round(one.real_time_factor, 3),
-            "fidelity": None,
-            "arm": {r.core: asdict(r) for r in rehearsals.get(one.name, ())},
-        }
-        if one.name in fidelity:
-            both = fidelity[one.name]
-            row["fidelity"] = {"short": asdict(both.short), "long": asdict(both.long)}
-        variants.append(row)
-    return {
-        "schema": SCHEMA,
-        "version": VERSION,
-        "run": dict(run),
-        "environment": dict(environment),
-        "variants": variants,
-    }
+@dataclass(frozen=True)
+class Report:
+    """What ``movinet bench`` found out."""
+
+    schema: Literal["movinet-bench"]
+    version: Literal[2]
+    run: Run
+    environment: Environment
+    variants: Annotated[list[Variant], Meta(min_length=1)]
+
+    @property
+    def cores(self) -> list[str]:
+        """The emulated cores that some variant ran on, in their order."""
+        return list(dict.fromkeys(core for variant in self.variants for core in variant.arm))
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What every version of a report has."""
+
+    schema: str
+    version: int
+
+
+def new_report(run: Run, environment: Environment, variants: Sequence[Variant]) -> Report:
+    """Put a report of today's version together."""
+    return Report("movinet-bench", 2, run, environment, list(variants))
+
+
+def encoded(report: Report) -> bytes:
+    """Return a report as JSON.
+
+    Raises:
+        UsageError: something in it is no number.
+    """
+    content = msgspec.json.encode(report)
+    try:
+        msgspec.json.decode(content, type=Report)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"the report would not be one: {error}") from error
+    return msgspec.json.format(content, indent=1) + b"\n"
+
+
+def decoded(content: bytes) -> Report:
+    """Read a report.
+
+    Raises:
+        UsageError: no JSON, another kind of file, another version, or a part of it is
+            missing or of another type; the message says which.
+    """
+    try:
+        head = msgspec.json.decode(content, type=_Head)
+    except msgspec.ValidationError:
+        head = _Head("", 0)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"it is not JSON: {error}") from error
+    if head.schema != SCHEMA:
+        raise UsageError("it is no report of movinet bench --json")
+    if head.version != VERSION:
+        raise UsageError(f"it is of version {head.version}, this is {VERSION}: measure again")
+    try:
+        return msgspec.json.decode(content, type=Report)
+    except msgspec.ValidationError as error:
+        raise UsageError(str(error)) from error
 
 
 def read_report(path: Path) -> Report:
-    """Read a report and check that it is one.
+    """Read a report and check all of it.
 
     Raises:
-        UsageError: unreadable, another kind of file, a newer version, or a part is missing.
+        UsageError: unreadable, or see :func:`decoded`.
     """
     try:
-        report = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return decoded(path.read_bytes())
+    except (OSError, UsageError) as error:
         raise UsageError(f"cannot read the report {path}: {error}") from error
-    if not isinstance(report, dict) or report.get("schema") != SCHEMA:
-        raise UsageError(f"{path} is no report of movinet bench --json")
-    if report.get("version") != VERSION:
-        raise UsageError(
-            f"{path} is a report of version {report.get('version')}, this is {VERSION}"
-        )
-    variants = report.get("variants")
-    if not isinstance(variants, list) or not variants:
-        raise UsageError(f"{path}: a report needs variants")
-    for variant in variants:
-        for field, kind in FIELDS.items():
-            if not isinstance(variant, dict) or not isinstance(variant.get(field), kind):
-                raise UsageError(f"{path}: a variant lacks '{field}', or it is of another type")
-    return dict(report)
-
-
-def key(variant: Variant) -> str:
-    """Name a variant with what it ran on."""
-    if variant["engine"] == "auto" and variant["threads"] == 1:
-        return str(variant["name"])
-    threads = "1 thread" if variant["threads"] == 1 else f"{variant['threads']} threads"
-    return f"{variant['name']} ({variant['engine']}, {threads})"
-
-
-def cores(report: Report) -> list[str]:
-    """Name the emulated cores that some variant of a report ran on, in their order."""
-    return list(dict.fromkeys(core for variant in report["variants"] for core in arm(variant)))
-
-
-def arm(variant: Variant) -> dict[str, Any]:
-    """Return what a variant cost on emulated cores, by core; older reports have none."""
-    return dict(variant.get("arm") or {})
-
-
-def sqnr(variant: Variant) -> float | None:
-    """The worse of its streams, dB; None where it was not measured."""
-    both = variant["fidelity"]
-    return None if both is None else float(min(both[s]["sqnr_db"] for s in ("short", "long")))

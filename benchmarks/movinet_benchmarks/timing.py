@@ -1,53 +1,51 @@
-"""Time models by turns, and what it costs to start them; here, or on a board over SSH.
+"""Time models in fresh processes, and what it costs to start them; here, or on a board.
 
-This and ``environment.py`` need nothing but the runtime: a board gets them as they are.
+This, ``environment.py`` and ``process/`` need nothing but the runtime: a board gets them as
+they are.
 """
 
 import json
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from movinet_benchmarks import environment
-from movinet_runtime import StreamClassifier
+from movinet_benchmarks.environment import Environment, Snapshot
+from movinet_benchmarks.process.race import Frame, Progress
 from movinet_runtime.errors import ModelFileError
 
-Frame = NDArray[np.uint8]
-Samples = NDArray[np.float64]
-Step = Callable[[Frame], object]
-Progress = Callable[[int], None]
+HOT_ROUNDS, PACED_ROUNDS = 60, 8
+PROCESSES = 10
 
-WARM_UP = 5
 
-# In a process of its own: what a program pays that starts with this model.
-START = """
-import json, re, resource, sys, time
-begin = time.perf_counter()
-import numpy as np
-from movinet_runtime import StreamClassifier
-imported = time.perf_counter()
-classifier = StreamClassifier(sys.argv[1], int(sys.argv[3]), engine=sys.argv[2])
-loaded = time.perf_counter()
-frame = np.zeros((*classifier.size, 3), np.uint8)
-classifier.step(frame)
-first = time.perf_counter()
-for _ in range(8):
-    classifier.step(frame)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-try:  # on Linux that remembers the process before exec; this does not
-    peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
-except (OSError, TypeError):
-    pass
-times = [imported - begin, loaded - imported, first - loaded]
-print(json.dumps([*(1000 * t for t in times), peak]))
-"""
+@dataclass(frozen=True)
+class Schedule:
+    """How models are timed; every engine with every number of threads.
+
+    Attributes:
+        rounds: timed steps of each in a process; None: a number that fits the pace.
+        processes: fresh ones, one after the other.
+        pace: frames a second, as a camera gives them; None: one right after the other.
+    """
+
+    rounds: int | None = None
+    processes: int = PROCESSES
+    pace: float | None = None
+    engines: Sequence[str] = ("auto",)
+    threads: Sequence[int] = (1,)
+
+    @property
+    def steps(self) -> int:
+        """Timed steps of each model in a process."""
+        if self.rounds is not None:
+            return self.rounds
+        return HOT_ROUNDS if self.pace is None else PACED_ROUNDS
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Timed:
-    """One model on one engine with one number of threads."""
+    """One model on one engine with one number of threads; the samples of each process."""
 
     name: str
     engine: str
     threads: int
-    samples_ms: list[float]
+    samples_ms: list[list[float]]
     start: Start
     fps: float
 
@@ -75,86 +73,81 @@ class Timed:
 def time_models(
     models: Mapping[str, Path],
     images: Sequence[Frame],
-    rounds: int,
-    engines: Sequence[str],
-    threads: Sequence[int],
+    schedule: Schedule,
     progress: Progress = lambda n: None,
-) -> tuple[list[Timed], dict[str, Any]]:
-    """Time every model on every engine and number of threads, in one interleaved run.
+) -> tuple[list[Timed], Environment]:
+    """Time every model on every engine and number of threads, by turns in each process.
 
-    Returns:
-        The times, and the machine before and after (:mod:`environment`).
+    Args:
+        models: files by name.
+        images: frames of their size.
+        schedule: how often, how fast, on what.
+        progress: called with 1 after each process.
+
+    Raises:
+        ModelFileError: a model does not start.
     """
-    before = environment.Snapshot.now()
-    loaded = {
-        (name, engine, count): StreamClassifier(path, count, engine=engine)
-        for name, path in models.items()
-        for engine in engines
-        for count in threads
-    }
-    steps = {json.dumps(key): one.step for key, one in loaded.items()}
-    times = interleaved(steps, images, rounds, progress)
+    keys = [(n, e, t) for n in models for e in schedule.engines for t in schedule.threads]
+    looks = [Snapshot.now()]
+    answers = []
+    with tempfile.TemporaryDirectory(prefix="movinet-race-") as folder:
+        frames = Path(folder) / "frames.npy"
+        np.save(frames, np.stack(list(images)))
+        task = {
+            "contenders": [(str(models[name].resolve()), *rest) for name, *rest in keys],
+            "frames": str(frames),
+            "rounds": schedule.steps,
+            "pace": schedule.pace,
+        }
+        for turn in range(schedule.processes):
+            answer = run_module("race", (), json.dumps(task | {"turn": turn}))
+            looks += [Snapshot(**look) for look in answer["looks"]]
+            answers.append(answer)
+            progress(1)
     found = [
         Timed(
             *key,
-            [round(1e3 * value, 5) for value in times[json.dumps(key)].tolist()],
-            start_cost(models[key[0]], key[1], key[2]),
-            one.fps,
+            samples_ms=[answer["samples_ms"][i] for answer in answers],
+            start=start_cost(models[key[0]], key[1], key[2]),
+            fps=answers[0]["fps"][i],
         )
-        for key, one in loaded.items()
+        for i, key in enumerate(keys)
     ]
-    after = environment.Snapshot.now()
-    return found, environment.describe() | environment.as_json(before, after)
+    return found, Environment.of([*looks, Snapshot.now()], steady=schedule.pace is None)
 
 
-def interleaved(
-    steps: Mapping[str, Step],
-    images: Sequence[Frame],
-    rounds: int,
-    progress: Progress = lambda n: None,
-) -> dict[str, Samples]:
-    """Time every step once a round, so that a noisy machine hits all alike; seconds.
-
-    The order turns from round to round: who comes first finds other caches. A frame is
-    copied just before: one that was decoded a moment ago is in the caches.
-    """
-    for step in steps.values():
-        for image in images[:WARM_UP]:
-            step(image)
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    names = list(steps)
-    for i in range(rounds):
-        for name in names[i % len(names) :] + names[: i % len(names)]:
-            image = images[i % len(images)].copy()
-            start = time.perf_counter()
-            steps[name](image)
-            times[name].append(time.perf_counter() - start)
-        progress(1)
-    return {name: np.array(values) for name, values in times.items()}
-
-
-def start_cost(path: Path, engine: str, threads: int) -> Start:
+def start_cost(path: Path, engine: str = "auto", threads: int = 1) -> Start:
     """Start a process with a model and return what that took.
 
     Raises:
         ModelFileError: it cannot.
     """
-    command = [sys.executable, "-c", START, str(path), engine, str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        return Start(**run_module("start", (str(path), engine, str(threads))))
+    except ModelFileError as error:
+        raise ModelFileError(f"{path} does not start on the engine {engine}: {error}") from None
+
+
+def run_module(name: str, arguments: Sequence[str], standard_input: str = "") -> dict[str, Any]:
+    """Run one of ``process/`` and return what it prints.
+
+    Raises:
+        ModelFileError: with the last line that it said.
+    """
+    command = [sys.executable, "-m", f"movinet_benchmarks.process.{name}", *arguments]
+    done = subprocess.run(command, input=standard_input, capture_output=True, text=True)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
-        raise ModelFileError(f"{path} does not start on the engine {engine}: {reason}")
-    imported, loaded, first, peak = json.loads(done.stdout)
-    return Start(imported, loaded, first, int(peak))
+        raise ModelFileError((done.stderr.strip().splitlines() or ["killed"])[-1])
+    return dict(json.loads(done.stdout))
 
 
-def main(folder: str, rounds: str, engines: str, threads: str) -> None:
+def main(folder: str, schedule: str, limit: str) -> None:
     """Time every .tflite of a folder over its frames.npy and print JSON; run on a board."""
+    signal.alarm(int(limit))  # whoever waits for the answer has gone by then
     models = {path.stem: path for path in sorted(Path(folder).glob("*.tflite"))}
     images = list(np.load(Path(folder) / "frames.npy"))
-    counts = [int(count) for count in threads.split(",")]
-    found, machine = time_models(models, images, int(rounds), engines.split(","), counts)
-    print(json.dumps({"timed": [asdict(one) for one in found], "environment": machine}))
+    found, machine = time_models(models, images, Schedule(**json.loads(schedule)))
+    print(json.dumps({"timed": [asdict(one) for one in found], "environment": asdict(machine)}))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from movinet_benchmarks.arm.cores import CORES
-from movinet_benchmarks.arm.rehearse import rehearse
+from movinet_benchmarks.arm.emulate import emulate
 from movinet_benchmarks.arm.root import missing_tools
 from movinet_benchmarks.measure import frames_for
-from movinet_benchmarks.timing import interleaved
+from movinet_benchmarks.process.race import interleaved
 from movinet_convert.export import Exported
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_runtime import StreamClassifier
@@ -91,5 +91,5 @@ def _counted(done: Sequence[Exported], target: str) -> dict[str, float]:
     """Million instructions a frame."""
     first = StreamClassifier(done[0].path, threads=1)
     images = frames_for(first.size, first.fps, None, CORE_FRAMES)
-    found = rehearse([one.path for one in done], [CORES[target]], images)
+    found = emulate([one.path for one in done], [CORES[target]], images)
     return {one.variant: found[one.path, target].instructions / 1e6 for one in done}

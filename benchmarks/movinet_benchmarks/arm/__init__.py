@@ -4,5 +4,5 @@ cores.py     the boards, as data
 root.py      a file system of the board: the distribution's packages, the board's wheels
 count.c      a plugin of the emulator that counts instructions between marks
 guest.py     what runs inside
-rehearse.py  puts the four together and compares with this machine
+emulate.py   puts the four together and compares with this machine
 """

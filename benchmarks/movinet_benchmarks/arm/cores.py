@@ -1,4 +1,4 @@
-"""The boards that a rehearsal can play, as data."""
+"""The boards that can be emulated, as data."""
 
 from dataclasses import dataclass
 

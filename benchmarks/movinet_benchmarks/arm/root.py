@@ -15,7 +15,7 @@ from zipfile import ZipFile
 from movinet_benchmarks.arm.cores import FOUR_CORES, Core, Machine
 from movinet_runtime.errors import MissingPackageError, UsageError
 
-Report = Callable[[str], None]
+Say = Callable[[str], None]
 
 # A program, and the package of Debian and its children that brings it.
 TOOLS = {"apt-get": "apt", "dpkg-deb": "dpkg", "cc": "gcc"}
@@ -70,14 +70,14 @@ class Root:
 
 
 def missing_tools(machine: Machine) -> list[str]:
-    """Name the programs that a rehearsal needs and this machine lacks, with their packages."""
+    """Name the programs that an emulation needs and this machine lacks, with their packages."""
     needed = {machine.emulator: "qemu-user"} | TOOLS
     return [
         f"{tool} (package {package})" for tool, package in needed.items() if not shutil.which(tool)
     ]
 
 
-def assemble(machine: Machine, report: Report = lambda line: None) -> Root:
+def assemble(machine: Machine, say: Say = lambda line: None) -> Root:
     """Return the root of a machine, assembled at the first time and then kept.
 
     It lies in the user's cache folder, about 250 MB.
@@ -87,16 +87,16 @@ def assemble(machine: Machine, report: Report = lambda line: None) -> Root:
         UsageError: a package cannot be had; the reason is the last line of its tool.
     """
     if missing := missing_tools(machine):
-        raise MissingPackageError(f"the rehearsal needs {', '.join(missing)}")
+        raise MissingPackageError(f"the emulation needs {', '.join(missing)}")
     wheels = [_pinned(name) for name in machine.wheels]
     kept = _cache() / "-".join([machine.name, str(LAYOUT), *wheels]).replace("==", "-")
     if not kept.is_dir():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".assembling-", dir=kept.parent) as name:
             draft = Path(name)
-            report(f"unpacking the distribution's {machine.debian} packages")
+            say(f"unpacking the distribution's {machine.debian} packages")
             _install_packages(machine, draft)
-            report(f"unpacking {machine.name} wheels")
+            say(f"unpacking {machine.name} wheels")
             _install_wheels(machine, wheels, draft)
             try:
                 draft.rename(kept)

@@ -13,21 +13,22 @@ from numpy.typing import NDArray
 import movinet_runtime
 from movinet_benchmarks.arm import guest
 from movinet_benchmarks.arm.cores import CORES, Core
-from movinet_benchmarks.arm.root import Report, Root, assemble
+from movinet_benchmarks.arm.root import Root, Say, assemble
 from movinet_runtime.engines import open_engine
 from movinet_runtime.errors import MovinetError, UsageError
 from movinet_runtime.model_file import ModelFile
 
 WARM_UP = 1  # frames: the first one sets the network up
 MIN_FRAMES = WARM_UP + 2
+TINY = 1e-30  # the range of logits that are all equal
 
 
-class RehearsalError(MovinetError):
+class EmulationError(MovinetError):
     """The emulated run failed."""
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class Emulation:
     """A model on a core.
 
     Attributes:
@@ -59,13 +60,13 @@ def find_core(name: str) -> Core:
     return CORES[name]
 
 
-def rehearse(
+def emulate(
     models: Sequence[Path],
     cores: Sequence[Core],
     frames: Sequence[NDArray[np.uint8]],
     engine: str = "auto",
-    report: Report = lambda line: None,
-) -> dict[tuple[Path, str], Rehearsal]:
+    say: Say = lambda line: None,
+) -> dict[tuple[Path, str], Emulation]:
     """Run each model on each core.
 
     Args:
@@ -73,21 +74,21 @@ def rehearse(
         cores: which; their roots are assembled if they are not there.
         frames: uint8 [h, w, 3] of the models' size, at least three.
         engine: of the runtime, there.
-        report: called with a line before each step.
+        say: called with a line before each step.
 
     Returns:
         By (model, name of the core).
 
     Raises:
         MissingPackageError, UsageError: see :func:`assemble`.
-        RehearsalError: a run failed.
+        EmulationError: a run failed.
     """
-    found: dict[tuple[Path, str], Rehearsal] = {}
+    found: dict[tuple[Path, str], Emulation] = {}
     if not cores:
         return found
     if len(frames) < MIN_FRAMES:
         raise UsageError(f"counting needs {MIN_FRAMES} frames or more, not {len(frames)}")
-    roots = {core.machine: assemble(core.machine, report) for core in cores}
+    roots = {core.machine: assemble(core.machine, say) for core in cores}
     with tempfile.TemporaryDirectory(prefix="movinet-arm-") as name:
         folder = Path(name)
         plugin = _compiled_plugin(folder)
@@ -96,7 +97,7 @@ def rehearse(
             session = open_engine(ModelFile.read(model), 1).session()
             here = np.stack([session.step(frame.astype(np.float32) / 255) for frame in frames])
             for core in cores:
-                report(f"{model.name} on {core.name}")
+                say(f"{model.name} on {core.name}")
                 marks, there, used = _emulated(
                     roots[core.machine], core, plugin, model, folder, engine
                 )
@@ -106,14 +107,16 @@ def rehearse(
 
 def _judged(
     core: Core, marks: list[int], here: NDArray[np.float32], there: NDArray[np.float32], engine: str
-) -> Rehearsal:
+) -> Emulation:
+    if not (np.isfinite(here).all() and np.isfinite(there).all()):
+        raise EmulationError(f"the logits on {core.name} or on this machine are not all numbers")
     counts = np.diff(marks)[WARM_UP:]
-    return Rehearsal(
+    return Emulation(
         core.name,
         int(np.median(counts)),
         float(np.ptp(counts) / np.median(counts)),
         engine,
-        float(np.abs(here - there).max() / np.ptp(here)),
+        float(np.abs(here - there).max() / max(np.ptp(here), TINY)),
         float((here.argmax(axis=1) == there.argmax(axis=1)).mean()),
         len(here),
     )
@@ -126,7 +129,7 @@ def _compiled_plugin(folder: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
-        raise RehearsalError(f"the counting plugin does not compile: {reason}")
+        raise EmulationError(f"the counting plugin does not compile: {reason}")
     return plugin
 
 
@@ -154,7 +157,7 @@ def _emulated(
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise RehearsalError(f"{model.name} on {core.name}: {lines[-1]}")
+        raise EmulationError(f"{model.name} on {core.name}: {lines[-1]}")
     with np.load(results) as file:
         logits, used = file["logits"], str(file["engine"])
     return [int(line) for line in counts.read_text().split()], logits, used

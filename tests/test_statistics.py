@@ -1,0 +1,119 @@
+"""What many processes say: how often intervals hold, false alarms, and what is caught.
+
+Simulated, so that they fail when the statistics do and not when a machine is busy. The figures
+are in docs/benchmarks.md; examples/gate_trial.py tries the same on real files.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from movinet_benchmarks.bench_cli import GATE_PROCESSES, GATE_ROUNDS
+from movinet_benchmarks.statistics import Processes, ratio, student, summary
+from movinet_benchmarks.timing import HOT_ROUNDS, PROCESSES
+from movinet_runtime.errors import UsageError
+
+LOAD = 0.03  # what one load's luck is worth, standard deviation
+
+
+def noisy(rng: np.random.Generator, drift: np.ndarray, share: float = LOAD) -> np.ndarray:
+    """Two milliseconds, spikes, a load's luck, and what the machine does to everything then."""
+    quiet = 2 + 0.05 * rng.standard_normal(drift.shape) + rng.exponential(0.2, drift.shape)
+    luck = np.exp(rng.normal(0, share, (len(drift), 1)))
+    return np.asarray(quiet * luck * drift)
+
+
+def wandering(rng: np.random.Generator, processes: int, rounds: int) -> np.ndarray:
+    """A machine that takes once to twice the time, and wanders between."""
+    walk = np.cumsum(rng.standard_normal(processes * rounds)) / 20
+    return np.asarray(1.5 + 0.5 * np.sin(walk).reshape(processes, rounds))
+
+
+def rows(table: np.ndarray) -> Processes:
+    return [list(row) for row in table.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("processes", "rounds", "paired"),
+    [(5, HOT_ROUNDS, True), (PROCESSES, HOT_ROUNDS, True), (PROCESSES, HOT_ROUNDS, False)],
+)
+def test_intervals_hold_where_loads_scatter(processes: int, rounds: int, paired: bool) -> None:
+    """Steps of one load say nothing about the next: 23 of 60 held when they were the unit."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(60):
+        drift = wandering(rng, processes, rounds) if paired else np.ones((processes, rounds))
+        found = ratio(rows(noisy(rng, drift)), rows(noisy(rng, drift)), paired)
+        held += found.low <= 1 <= found.high
+    assert held >= 54
+
+
+def test_the_gate_alarms_and_catches_as_promised() -> None:
+    """A/A: 0 of 20 called 5 % slower; a tenth slower: 19 of 20 caught."""
+    rng = np.random.default_rng(1)
+    alarms = caught = 0
+    for _ in range(20):
+        drift = wandering(rng, GATE_PROCESSES, GATE_ROUNDS)
+        base, same, slow = (rows(noisy(rng, drift) * cost) for cost in (1, 1, 1.1))
+        alarms += ratio(base, same, paired=True).slower_than(0.05)
+        caught += ratio(base, slow, paired=True).slower_than(0.05)
+    assert alarms == 0
+    assert caught >= 19
+
+
+def test_the_medians_interval_holds() -> None:
+    rng = np.random.default_rng(2)
+    still = np.ones((PROCESSES, HOT_ROUNDS))
+    truth = float(np.median(noisy(rng, np.ones((400, 500)), share=0)))
+    held = 0
+    for _ in range(60):
+        found = summary(rows(noisy(rng, still)))
+        assert found.median_low is not None
+        assert found.median_high is not None
+        held += found.median_low <= truth <= found.median_high
+    assert held >= 54
+
+
+def test_statistics_have_benchmark_models_names() -> None:
+    samples = [5.0, *([1.0, 2.0, 3.0, 4.0, 5.0] * 11)]
+    found = summary([samples])
+    assert (found.count, found.first, found.min, found.max) == (56, 5.0, 1.0, 5.0)
+    assert (found.avg, found.median) == (pytest.approx(np.mean(samples)), pytest.approx(3.0))
+    assert found.std == pytest.approx(np.std(samples))
+    assert (found.median_low, found.median_high) == (None, None)  # one process cannot tell
+    two = summary([[1.0, 1.0, 1.0], [4.0, 4.0, 4.0]])
+    assert two.median == pytest.approx(2.0)
+
+
+def test_students_quantile() -> None:
+    for freedom, value in ((2, 4.3027), (4, 2.7764), (9, 2.2622), (19, 2.0930), (1000, 1.9623)):
+        assert student(freedom) == pytest.approx(value, rel=0.033 if freedom == 2 else 0.008)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 5))
+def test_a_ratio_lies_in_its_interval_and_scales(seed: int, factor: float) -> None:
+    base, new = np.random.default_rng(seed).gamma(9, 1, (2, 5, 40))
+    found = ratio(rows(base), rows(new), paired=False)
+    assert found.low <= found.value <= found.high
+    scaled = ratio(rows(base), rows(new * factor), paired=False)
+    assert scaled.value == pytest.approx(found.value * factor)
+    assert scaled.low == pytest.approx(found.low * factor)
+
+
+@pytest.mark.parametrize(
+    "bad", [[], [[]], [[1.0], []], [[1.0, float("nan")]], [[float("inf")]], [[0.0]], [[-1.0]]]
+)
+def test_what_is_no_measurement_is_refused(bad: Processes) -> None:
+    with pytest.raises(UsageError):
+        summary(bad)
+    with pytest.raises(UsageError):
+        ratio(bad, [[1.0]] * 5, paired=False)
+
+
+def test_one_process_cannot_be_compared() -> None:
+    with pytest.raises(UsageError, match="times of 1 process cannot"):
+        ratio([[1.0] * 50] * 5, [[1.0] * 50], paired=False)
+    with pytest.raises(UsageError, match="times of 2 processes cannot"):
+        ratio([[1.0] * 50] * 2, [[1.0] * 50] * 2, paired=True)
