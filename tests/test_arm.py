@@ -1,4 +1,4 @@
-"""The rehearsal on emulated ARM cores: what it answers, counts and refuses; the gate on counts."""
+"""The runtime on emulated ARM cores: what it answers, counts and refuses; the gate on counts."""
 
 import json
 import subprocess
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from movinet_benchmarks.arm.rehearse import Rehearsal, find_core, rehearse
 
 from movinet_benchmarks.arm.cores import AARCH64, ARMV7L, CORES
+from movinet_benchmarks.arm.emulate import Emulation, emulate, find_core
 from movinet_benchmarks.arm.root import assemble, missing_tools
 from movinet_benchmarks.measure import frames_for
 from movinet_runtime.errors import MissingPackageError, MovinetError, UsageError
@@ -41,17 +41,17 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def rehearsed(variants: dict[str, Path]) -> dict[tuple[str, str], Rehearsal]:
+def emulated(variants: dict[str, Path]) -> dict[tuple[str, str], Emulation]:
     images = frames_for((172, 172), 5.0, None, FRAMES)
-    found = rehearse(list(variants.values()), [CORES[name] for name in BOARDS], images)
+    found = emulate(list(variants.values()), [CORES[name] for name in BOARDS], images)
     names = {path: name for name, path in variants.items()}
     return {(names[path], core): one for (path, core), one in found.items()}
 
 
 def test_boards_answer_as_this_machine_does(
-    rehearsed: dict[tuple[str, str], Rehearsal],
+    emulated: dict[tuple[str, str], Emulation],
 ) -> None:
-    for (variant, core), one in rehearsed.items():
+    for (variant, core), one in emulated.items():
         assert one.error <= ERROR[variant], (variant, core)
         assert one.frames == FRAMES
         if variant in ("float32", "int8"):
@@ -59,29 +59,29 @@ def test_boards_answer_as_this_machine_does(
 
 
 def test_the_engine_is_chosen_before_it_can_kill(
-    rehearsed: dict[tuple[str, str], Rehearsal],
+    emulated: dict[tuple[str, str], Emulation],
 ) -> None:
     """The compiled model's library dies on a Cortex-A72; the runtime did not touch it."""
-    for (_, core), one in rehearsed.items():
+    for (_, core), one in emulated.items():
         assert one.engine == {"cortex-a72": "InterpreterEngine"}.get(core, "CompiledEngine")
 
 
 def test_counts_repeat(
-    variants: dict[str, Path], rehearsed: dict[tuple[str, str], Rehearsal]
+    variants: dict[str, Path], emulated: dict[tuple[str, str], Emulation]
 ) -> None:
     images = frames_for((172, 172), 5.0, None, 4)
-    again = rehearse([variants["float32"]], [CORES["cortex-a72"]], images)
+    again = emulate([variants["float32"]], [CORES["cortex-a72"]], images)
     (one,) = again.values()
-    first = rehearsed["float32", "cortex-a72"]
+    first = emulated["float32", "cortex-a72"]
     assert abs(one.instructions / first.instructions - 1) < 0.005
-    assert max(r.spread for r in rehearsed.values()) < 0.005
+    assert max(r.spread for r in emulated.values()) < 0.005
 
 
 def test_half_precision_pays_where_a_core_has_it(
-    rehearsed: dict[tuple[str, str], Rehearsal],
+    emulated: dict[tuple[str, str], Emulation],
 ) -> None:
     def share(variant: str, core: str) -> float:
-        one, whole = rehearsed[variant, core], rehearsed["float32", core]
+        one, whole = emulated[variant, core], emulated["float32", core]
         return one.instructions / whole.instructions
 
     assert share("mixed", "cortex-a76") < 0.65
@@ -100,7 +100,17 @@ def test_the_gate_on_the_committed_baseline(variants: dict[str, Path], tmp_path:
     cores = [word for name in BOARDS for word in ("--core", name)]
     models = [str(path) for path in variants.values()]
     command = [*MOVINET, "bench", *models, "--against", str(variants["float32"])]
-    command += ["--rounds", "2", *cores, "--core-frames", "3", "-o", str(report)]
+    command += [
+        "--rounds",
+        "2",
+        "--processes",
+        "1",
+        *cores,
+        "--core-frames",
+        "3",
+        "-o",
+        str(report),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     gate = [*MOVINET, "bench", "compare", str(BASELINE), str(report)]
@@ -131,13 +141,13 @@ def test_export_chooses_by_a_cores_instructions(tmp_path: Path) -> None:
 def test_32_bit_systems_run_tflite_runtime(variants: dict[str, Path]) -> None:
     needs(ARMV7L)
     images = frames_for((172, 172), 5.0, None, 4)
-    found = rehearse([variants["float32"]], [CORES["armv7"]], images)
+    found = emulate([variants["float32"]], [CORES["armv7"]], images)
     (one,) = found.values()
     assert (one.engine, one.agreement) == ("InterpreterEngine", 1)
     assert one.error < 1e-3
 
 
-def test_what_cannot_be_rehearsed_is_said(tmp_path: Path) -> None:
+def test_what_cannot_be_emulated_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no core 'cortex-m0'; there are cortex-a72"):
         find_core("cortex-m0")
     nowhere = replace(AARCH64, emulator="qemu-of-nobody")
@@ -148,9 +158,9 @@ def test_what_cannot_be_rehearsed_is_said(tmp_path: Path) -> None:
     damaged.write_bytes(b"\0\0\0\0TFL3" + bytes(100))
     frame = [np.zeros((172, 172, 3), np.uint8)] * 3
     with pytest.raises(MovinetError, match="damaged"):
-        rehearse([damaged], [CORES["cortex-a72"]], frame)
+        emulate([damaged], [CORES["cortex-a72"]], frame)
     with pytest.raises(UsageError, match="needs 3 frames"):
-        rehearse([damaged], [CORES["cortex-a72"]], frame[:2])
+        emulate([damaged], [CORES["cortex-a72"]], frame[:2])
 
 
 def test_a_board_shows_its_own_processor() -> None:

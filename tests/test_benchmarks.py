@@ -7,8 +7,10 @@ import pytest
 from rich.console import Console
 
 from movinet_benchmarks import footprint, peers
-from movinet_benchmarks.peers import bare_invoke, signature_step
-from movinet_benchmarks.timing import interleaved
+from movinet_benchmarks.pairs import Effort, bare_invoke, row_of, signature_step
+from movinet_benchmarks.process.memory import peak_bytes, resident_bytes
+from movinet_benchmarks.process.race import MOST_OTHER, Pace, interleaved, other_bytes
+from movinet_benchmarks.timing import run_module
 from movinet_models import embedded
 from movinet_runtime import StreamClassifier
 
@@ -25,6 +27,79 @@ def test_steps_are_timed_interleaved(stream_model: Path) -> None:
     assert all(len(values) == 2 and (values > 0).all() for values in times.values())
 
 
+class Clock:
+    """Time that passes only when someone sleeps or works."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def test_a_camera_waits_for_nobody() -> None:
+    """A frame each fifth of a second; who takes longer misses one, and is not rushed then."""
+    clock = Clock()
+    pace = Pace(0.2, 1 << 16, lambda: clock.now, clock.sleep)
+    starts = []
+    for work in (0.05, 0.05, 0.5, 0.05, 0.0):
+        pace.wait()
+        starts.append(round(clock.now, 3))
+        clock.now += work
+    assert starts == [0.2, 0.4, 0.6, 1.1, 1.3]
+    assert pace.touched == 5 << 16
+
+
+def test_every_model_gets_the_cameras_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[float] = []
+
+    class Noted(Pace):
+        def __init__(self, seconds: float, other: int) -> None:
+            made.append(seconds)
+            super().__init__(0.0, 8)
+
+    monkeypatch.setattr("movinet_benchmarks.process.race.Pace", Noted)
+    frame = [np.zeros((4, 4, 3), np.uint8)]
+    steps = {"a": lambda f: None, "b": lambda f: None}
+    assert set(interleaved(steps, frame, 3, pace=5)) == {"a", "b"}
+    assert made == [0.1]  # two models take turns within a frame's time
+
+
+def test_other_memory_is_larger_than_the_caches(tmp_path: Path) -> None:
+    assert other_bytes(tmp_path) == 16 << 20  # the system does not tell
+    for i, size in enumerate(("32K", "1024K", "24M")):
+        folder = tmp_path / f"cpu0/cache/index{i}"
+        folder.mkdir(parents=True)
+        (folder / "size").write_text(f"{size}\n")
+    assert other_bytes(tmp_path) == 48 << 20
+    (tmp_path / "cpu0/cache/index2/size").write_text("300M\n")
+    assert other_bytes(tmp_path) == MOST_OTHER
+
+
+def test_ratios_have_intervals_over_processes() -> None:
+    rng = np.random.default_rng(0)
+    runs = [
+        {"paced": {"ours": rng.normal(2, 0.1, 12), "google": rng.normal(4, 0.1, 12)}}
+        for _ in range(7)
+    ]
+    row = row_of(runs)
+    low, high = row["paced_google_ratio_95"]
+    assert low < row["paced_google_ratio"] < high
+    assert row["paced_google_ratio"] == pytest.approx(0.5, abs=0.03)
+    assert "paced_ratio" not in row  # no peer there
+
+
+def test_a_childs_memory_is_its_own(stream_model: Path) -> None:
+    """However large the parent was: ru_maxrss would say so."""
+    ballast = np.ones(400 << 20, np.uint8)
+    assert peak_bytes() > ballast.nbytes
+    start = run_module("start", (str(stream_model), "auto", "1"))
+    assert 10e6 < start["peak_bytes"] < 200e6
+    assert resident_bytes() > 10e6
+
+
 @pytest.fixture
 def short_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not 500 frames, and without the emulated boards (tests/test_arm.py)."""
@@ -34,25 +109,29 @@ def short_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short_benchmark")
 def test_the_readmes_benchmark_runs(shared: Path, tmp_path: Path) -> None:
-    results = peers.measure(shared, tmp_path, rounds=2, processes=1)
+    results = peers.results_of(shared, tmp_path, Effort(2, 2, 1, pace=20))
     for variant, theirs in peers.VARIANTS.items():
         row, peer = results["models"][variant], results["models"][f"reference {theirs}"]
-        assert row["step_ratio"] > 0
+        for what in ("step", "paced", "google", "paced_google"):
+            assert row[f"{what}_ratio"] > 0
         assert row["mb"] <= 1.01 * peer["mb"]
         assert row["short_db"] >= 30, variant
     assert results["models"]["float32"]["short_db"] > 100
     assert results["models"]["reference float32"]["short_db"] > 60
+    assert results["models"][peers.GOOGLE]["paced_ms"] > 0
     Console().print(peers.table_of(results))
+    assert "| Google's int8 | " in peers.headline(results)
     peers.picture(results, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").stat().st_size > 10_000
 
 
 @pytest.mark.usefixtures("short_benchmark")
 def test_without_the_references_files_ours_are_measured_alone(tmp_path: Path) -> None:
-    results = peers.measure(None, tmp_path, rounds=2, processes=1)
+    results = peers.results_of(None, tmp_path, Effort(2, 2, 1, pace=20))
     assert results["models"].keys() == peers.VARIANTS.keys()
     for variant, row in results["models"].items():
         assert row["step_ms"] > 0
+        assert row["paced_ms"] > 0
         assert "step_ratio" not in row
         assert row["short_db"] >= 30, variant
     console = Console(record=True, width=200)

@@ -40,6 +40,7 @@ def test_noise_of_known_size() -> None:
     assert 0.7 < found.agreement < 1
     assert found.decided_agreement is not None
     assert found.decided_agreement > found.agreement
+    assert found.kl is not None
     assert found.kl > 0
 
 
@@ -55,15 +56,14 @@ def test_what_is_no_number_is_as_untrue_as_can_be(value: float) -> None:
     assert found.worst_frame == 7
     assert found.agreement == pytest.approx(0.95)
     assert found.kl is None
-    fidelity = compare(
-        Path("x"), Recording([broken], broken, []), Recording([reference], reference, [])
-    )
+    bad, good = (Recording([logits], logits, []) for logits in (broken, reference))
+    fidelity = compare(Path("x"), bad, good)
     json.dumps(fidelity.as_json(), allow_nan=False)
     assert len(_failures(fidelity, -1000.0, 1.0)) == 2  # agreement, in both streams
     assert len(_failures(fidelity, -100.0, 0.0)) == 2
     assert len(_failures(fidelity, float("nan"), float("nan"))) == 4
     with pytest.raises(ModelFileError, match="not all numbers"):
-        compare(Path("x"), Recording([reference], reference, []), Recording([broken], broken, []))
+        compare(Path("x"), good, bad)
 
 
 def test_undecided_frames_do_not_count() -> None:

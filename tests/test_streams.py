@@ -131,20 +131,35 @@ def test_a_state_file_continues_the_stream_and_only_with_its_model(
         stranger.load_state(tmp_path / "missing.npz")
 
 
-def test_memory_stays_flat(stream_model: Path) -> None:
-    """2,000 frames after a warm-up take no memory that 500 did not."""
-    code = f"""
-import resource, numpy as np
+STEPS = """
+import numpy as np
+from movinet_benchmarks.process.memory import peak_bytes, resident_bytes
 from movinet_runtime import StreamClassifier
-classifier = StreamClassifier({str(stream_model)!r})
+classifier = StreamClassifier({model!r})
 frame = np.zeros((64, 64, 3), np.uint8)
-def peak(steps):
+kept = []
+def after(steps):
     for _ in range(steps):
         classifier.step(frame)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-before = peak(500)
-print(peak(2000) - before)
+        kept.append(b"x" * {leak})
+    return np.array([resident_bytes(), peak_bytes()])
+before = after(500)
+print(before.min(), (after(2000) - before).max())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) <= 2048  # KiB
+
+
+def test_memory_stays_flat(stream_model: Path) -> None:
+    """2,000 frames after a warm-up take no memory that 500 did not; a leak would be seen."""
+
+    def growth(leak: int) -> int:
+        code = STEPS.format(model=str(stream_model), leak=leak)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        resident, grown = map(int, done.stdout.split())
+        assert resident > 10e6
+        return grown
+
+    ballast = np.ones(400 << 20, np.uint8)  # ru_maxrss of a child began with its parent's peak
+    assert growth(0) <= 2 << 20
+    assert growth(4096) > 6 << 20
+    assert ballast.all()

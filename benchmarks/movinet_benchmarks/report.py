@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from movinet_benchmarks.arm.emulate import Emulation
@@ -87,10 +88,8 @@ class Variant:
     def sqnr_db(self) -> float | None:
         """The worse of its streams; None where it was not measured."""
         both = self.fidelity
-        if both is None:
-            return None
-        short, long = both.short.sqnr_db, both.long.sqnr_db
-        return short if not short >= long else long  # min() might lose NaN
+        # Python's min might lose NaN.
+        return None if both is None else float(np.min((both.short.sqnr_db, both.long.sqnr_db)))
 
 
 @dataclass(frozen=True)

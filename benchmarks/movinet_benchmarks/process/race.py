@@ -40,6 +40,9 @@ class Pace:
         seconds: from one step to the next.
         other_bytes: of memory that is read and written before each of them.
         clock, sleep: of the time module, or a test's.
+
+    Attributes:
+        touched: bytes so far.
     """
 
     def __init__(
@@ -52,10 +55,12 @@ class Pace:
         self._seconds, self._clock, self._sleep = seconds, clock, sleep
         self._other = np.zeros(other_bytes // 8, np.int64)
         self._due = clock()
+        self.touched = 0
 
     def wait(self) -> None:
         """Touch other memory and sleep until the next frame; a frame that is over is missed."""
         np.add(self._other, 1, out=self._other)
+        self.touched += self._other.nbytes
         now = self._clock()
         self._due += self._seconds
         if self._due > now:
