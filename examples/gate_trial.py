@@ -3,8 +3,9 @@
     python examples/gate_trial.py            # 20 comparisons of each kind, half an hour
     python examples/gate_trial.py 3          # 3 of each
 
-Each comparison is what `movinet bench compare` does. The slower model has the same weights and gives the same logits; identity convolutions in its
-graph (real operators, run by the delegate) cost it about a tenth more time.
+Each comparison is what `movinet bench compare` does. The slower model has the same weights and
+gives the same logits; identity convolutions in its graph (real operators, run by the delegate)
+cost it about a tenth more time.
 """
 
 import sys
@@ -79,4 +80,4 @@ def slowed(graph: Graph, count: int) -> Graph:
 
 
 if __name__ == "__main__":
-    main(*(int(word) for word in sys.argv[1:2]))
+    main(int(sys.argv[1]) if sys.argv[1:] else TRIALS)
