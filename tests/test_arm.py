@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from movinet_benchmarks.arm import blocks
 from movinet_benchmarks.arm.cores import AARCH64, ARMV7L, CORES
+from movinet_benchmarks.arm.decode import decoded
 from movinet_benchmarks.arm.emulate import Emulation, emulate, find_core
 from movinet_benchmarks.arm.root import assemble, missing_tools
 from movinet_benchmarks.measure import frames_for
@@ -136,6 +138,77 @@ def test_export_chooses_by_a_cores_instructions(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "M instr." in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["a0-stream-float16.tflite"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("fmla v24.4s, v16.4s, v0.s[0]; fmla v25.4s, v16.4s, v1.s[0]; ldr q16, [x5]", blocks.ROWS),
+        (
+            "sdot v2.4s, v16.16b, v0.4b[0]; sdot v3.4s, v16.16b, v1.4b[0]; ldr q16, [x5]",
+            blocks.ROWS,
+        ),
+        ("ldp q16, q17, [x5]; fmla v24.8h, v16.8h, v0.h[1]; ldr q0, [x3]", blocks.VECTOR),
+        ("ldp q5, q7, [x22]; fmla v2.4s, v4.4s, v5.4s; fmla v3.4s, v6.4s, v7.4s", blocks.DEPTHWISE),
+        (
+            "fmla v3.4s, v2.4s, v6.4s; fmax v3.4s, v3.4s, v0.4s; fmin v3.4s, v3.4s, v1.4s; "
+            "fmul v3.4s, v6.4s, v3.4s",
+            blocks.ACTIVATIONS,
+        ),
+        (
+            "fadd v6.8h, v4.8h, v0.8h; fmul v4.8h, v4.8h, v3.8h; smax v6.8h, v6.8h, v1.8h; "
+            "smin v6.8h, v6.8h, v2.8h; fmul v4.8h, v4.8h, v6.8h",
+            blocks.ACTIVATIONS,
+        ),
+        ("fcvtl v1.4s, v0.4h; fcvtl2 v2.4s, v0.8h; stp q1, q2, [x1]", blocks.CONVERSIONS),
+        ("fadd v1.4s, v1.4s, v2.4s; ldr q2, [x1]; str q1, [x2]", blocks.ELEMENTWISE),
+        ("ldp q0, q1, [x1]; stp q0, q1, [x0]; subs x2, x2, #0x20", None),
+        ("fadd d0, d1, d2; add x0, x0, #1; mul x1, x2, x3", None),
+    ],
+)
+def test_loops_are_known_by_what_they_do(code: str, kind: str | None) -> None:
+    assert blocks.kind_of(code.split("; ")) == kind
+
+
+@pytest.mark.parametrize(
+    ("code", "known"),
+    [
+        (".byte 0x14, 0x12, 0x00, 0x4f", "fmla v20.8h, v16.8h, v0.h[0]"),
+        (".byte 0x82, 0x0c, 0x45, 0x4e", "fmla v2.8h, v4.8h, v5.8h"),
+        (".byte 0x84, 0x1c, 0x43, 0x6e", "fmul v4.8h, v4.8h, v3.8h"),
+        (".byte 0x86, 0x14, 0x40, 0x4e", "fadd v6.8h, v4.8h, v0.8h"),
+        (".byte 0x82, 0x34, 0x40, 0x4e", "fmax v2.8h, v4.8h, v0.8h"),
+        (".byte 0x42, 0x34, 0xc1, 0x4e", "fmin v2.8h, v2.8h, v1.8h"),
+        (".byte 0x00, 0x00, 0x00, 0x00", ".byte 0x00, 0x00, 0x00, 0x00"),
+        ("fadd d0, d1, d2", "fadd d0, d1, d2"),
+    ],
+)
+def test_half_precision_is_read(code: str, known: str) -> None:
+    assert decoded(code) == known
+
+
+def test_where_the_instructions_go(variants: dict[str, Path]) -> None:
+    """The kinds make up the whole frame, as it was counted, and the network is most of it."""
+    images = frames_for((172, 172), 5.0, None, 3)
+    core = CORES["cortex-a72"]
+    counted = emulate([variants["float32"]], [core], images)[variants["float32"], core.name]
+    functions = blocks.attributed(variants["float32"], core.name)
+    found = blocks.totals(functions)
+    together = sum(found.values())
+    assert together == pytest.approx(counted.instructions, rel=0.005)
+    assert 0.5 < found[blocks.ROWS] / together < 0.62
+    assert 0.15 < found[blocks.DEPTHWISE] / together < 0.2
+    assert found[blocks.CONVERSIONS] < 0.01 * together
+    assert found[blocks.OTHER] < 0.03 * together
+    assert len({(one.library, one.offset) for one in functions}) > 20
+    with pytest.raises(UsageError, match="aarch64 only"):
+        blocks.attributed(variants["float32"], "armv7")
+
+
+def test_an_elf_without_a_table_has_no_functions(tmp_path: Path) -> None:
+    assert blocks.function_starts(tmp_path / "gone.so") == ()
+    (tmp_path / "no.so").write_bytes(b"\x7fELF\x02\x01" + bytes(20))
+    assert blocks.function_starts(tmp_path / "no.so") == ()
 
 
 def test_32_bit_systems_run_tflite_runtime(variants: dict[str, Path]) -> None:

@@ -5,4 +5,5 @@ root.py      a file system of the board: the distribution's packages, the board'
 count.c      a plugin of the emulator that counts instructions between marks
 guest.py     what runs inside
 emulate.py   puts the four together and compares with this machine
+blocks.py    says where the instructions of a frame go
 """

@@ -2,7 +2,8 @@
 
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -49,6 +50,69 @@ class Emulation:
     frames: int
 
 
+@dataclass(frozen=True)
+class Trace:
+    """A frame's blocks as the plugin wrote them, and the guest's /proc/self/maps."""
+
+    blocks: str
+    maps: str
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Counts at the marks, logits [frames, classes], and the engine's name."""
+
+    marks: list[int]
+    logits: NDArray[np.float32]
+    engine: str
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """A folder in which guests find their frames and leave their results."""
+
+    folder: Path
+    plugin: Path
+
+    @property
+    def blocks(self) -> Path:
+        """What the plugin writes on demand."""
+        return self.folder / "blocks.txt"
+
+    def run(
+        self, root: Root, core: Core, model: Path, engine: str, blocks: bool = False
+    ) -> _Answer:
+        counts, results = self.folder / "counts.txt", self.folder / "results.npz"
+        inside = {
+            "PYTHONPATH": root.python_path(Path(movinet_runtime.__file__).parent.parent),
+            "LD_LIBRARY_PATH": root.library_path(),
+            # What would vary from run to run.
+            "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        plugin = f"{self.plugin},mark={core.machine.getsid},out={counts}"
+        with root.as_board(core) as board:
+            command = [core.machine.emulator, "-L", str(board), "-cpu", core.cpu]
+            for key, value in inside.items():
+                command += ["-E", f"{key}={value}"]
+            command += ["-plugin", plugin + (f",blocks={self.blocks}" if blocks else "")]
+            command += [str(root.python), str(Path(guest.__file__)), str(model.resolve())]
+            command += [str(self.folder / "frames.npy"), engine, str(results)]
+            done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise EmulationError(f"{model.name} on {core.name}: {lines[-1]}")
+        with np.load(results) as file:
+            marks = [int(line) for line in counts.read_text().split()]
+            return _Answer(marks, file["logits"], str(file["engine"]))
+
+    def maps(self) -> str:
+        """Whose code was at which address in the last guest."""
+        with np.load(self.folder / "results.npz") as file:
+            return str(file["maps"])
+
+
 def find_core(name: str) -> Core:
     """Look a core up.
 
@@ -89,37 +153,52 @@ def emulate(
     if len(frames) < MIN_FRAMES:
         raise UsageError(f"counting needs {MIN_FRAMES} frames or more, not {len(frames)}")
     roots = {core.machine: assemble(core.machine, say) for core in cores}
-    with tempfile.TemporaryDirectory(prefix="movinet-arm-") as name:
-        folder = Path(name)
-        plugin = _compiled_plugin(folder)
-        np.save(folder / "frames.npy", np.stack(list(frames)))
+    with _bench(frames) as bench:
         for model in models:
             session = open_engine(ModelFile.read(model), 1).session()
             here = np.stack([session.step(frame.astype(np.float32) / 255) for frame in frames])
             for core in cores:
                 say(f"{model.name} on {core.name}")
-                marks, there, used = _emulated(
-                    roots[core.machine], core, plugin, model, folder, engine
-                )
-                found[model, core.name] = _judged(core, marks, here, there, used)
+                there = bench.run(roots[core.machine], core, model, engine)
+                found[model, core.name] = _judged(core, there, here)
     return found
 
 
-def _judged(
-    core: Core, marks: list[int], here: NDArray[np.float32], there: NDArray[np.float32], engine: str
-) -> Emulation:
-    if not (np.isfinite(here).all() and np.isfinite(there).all()):
+def trace(model: Path, core: Core, frames: Sequence[NDArray[np.uint8]]) -> Trace:
+    """Run a model on a core and return every block of instructions of the last frame.
+
+    Raises:
+        MissingPackageError, UsageError: see :func:`assemble`.
+        EmulationError: the run failed.
+    """
+    root = assemble(core.machine)
+    with _bench(frames) as bench:
+        bench.run(root, core, model, "auto", blocks=True)
+        return Trace(bench.blocks.read_text(errors="replace"), bench.maps())
+
+
+def _judged(core: Core, there: _Answer, here: NDArray[np.float32]) -> Emulation:
+    if not (np.isfinite(here).all() and np.isfinite(there.logits).all()):
         raise EmulationError(f"the logits on {core.name} or on this machine are not all numbers")
-    counts = np.diff(marks)[WARM_UP:]
+    counts = np.diff(there.marks)[WARM_UP:]
     return Emulation(
         core.name,
         int(np.median(counts)),
         float(np.ptp(counts) / np.median(counts)),
-        engine,
-        float(np.abs(here - there).max() / max(np.ptp(here), TINY)),
-        float((here.argmax(axis=1) == there.argmax(axis=1)).mean()),
+        there.engine,
+        float(np.abs(here - there.logits).max() / max(np.ptp(here), TINY)),
+        float((here.argmax(axis=1) == there.logits.argmax(axis=1)).mean()),
         len(here),
     )
+
+
+@contextmanager
+def _bench(frames: Sequence[NDArray[np.uint8]]) -> Iterator[_Bench]:
+    """A folder with the compiled plugin and the frames."""
+    with tempfile.TemporaryDirectory(prefix="movinet-arm-") as name:
+        folder = Path(name)
+        np.save(folder / "frames.npy", np.stack(list(frames)))
+        yield _Bench(folder, _compiled_plugin(folder))
 
 
 def _compiled_plugin(folder: Path) -> Path:
@@ -131,33 +210,3 @@ def _compiled_plugin(folder: Path) -> Path:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
         raise EmulationError(f"the counting plugin does not compile: {reason}")
     return plugin
-
-
-def _emulated(
-    root: Root, core: Core, plugin: Path, model: Path, folder: Path, engine: str
-) -> tuple[list[int], NDArray[np.float32], str]:
-    """Return the counts at the marks, logits [frames, classes], and the engine's name."""
-    counts, results = folder / "counts.txt", folder / "results.npz"
-    runtime = Path(movinet_runtime.__file__).parent.parent
-    inside = {
-        "PYTHONPATH": root.python_path(runtime),
-        "LD_LIBRARY_PATH": root.library_path(),
-        # What would vary from run to run.
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    with root.as_board(core) as board:
-        command = [core.machine.emulator, "-L", str(board), "-cpu", core.cpu]
-        for key, value in inside.items():
-            command += ["-E", f"{key}={value}"]
-        command += ["-plugin", f"{plugin},mark={core.machine.getsid},out={counts}"]
-        command += [str(root.python), str(Path(guest.__file__)), str(model.resolve())]
-        command += [str(folder / "frames.npy"), engine, str(results)]
-        done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise EmulationError(f"{model.name} on {core.name}: {lines[-1]}")
-    with np.load(results) as file:
-        logits, used = file["logits"], str(file["engine"])
-    return [int(line) for line in counts.read_text().split()], logits, used

@@ -23,7 +23,12 @@ def main(model: str, frames: str, engine: str, results: str) -> None:
     for image in images:
         logits.append(session.step(image))
         os.getsid(0)
-    np.savez(results, logits=np.stack(logits), engine=np.array(type(opened).__name__))
+    np.savez(
+        results,
+        logits=np.stack(logits),
+        engine=np.array(type(opened).__name__),
+        maps=np.array(Path("/proc/self/maps").read_text()),  # whose code is at an address
+    )
 
 
 if __name__ == "__main__":
