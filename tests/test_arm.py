@@ -125,7 +125,8 @@ def test_the_gate_on_the_committed_baseline(variants: dict[str, Path], tmp_path:
 
     worse = json.loads(report.read_text())
     for variant in worse["variants"]:
-        variant["arm"]["cortex-a76"]["instructions"] *= 1.01
+        counted_there = variant["arm"]["cortex-a76"]
+        counted_there["instructions"] = round(1.01 * counted_there["instructions"])
     report.write_text(json.dumps(worse))
     assert subprocess.run(gate, capture_output=True).returncode == 1
 
