@@ -8,67 +8,42 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from movinet_benchmarks.bench_cli import GATE_PROCESSES, GATE_ROUNDS
+from movinet_benchmarks.simulation import SETTINGS, UNPAIRED, Setting, simulated, steps, table_of
 from movinet_benchmarks.statistics import Processes, ratio, student, summary
 from movinet_benchmarks.timing import HOT_ROUNDS, PROCESSES
 from movinet_runtime.errors import UsageError
 
-LOAD = 0.03  # what one load's luck is worth, standard deviation
 
-
-def noisy(rng: np.random.Generator, drift: np.ndarray, share: float = LOAD) -> np.ndarray:
-    """Two milliseconds, spikes, a load's luck, and what the machine does to everything then."""
-    quiet = 2 + 0.05 * rng.standard_normal(drift.shape) + rng.exponential(0.2, drift.shape)
-    luck = np.exp(rng.normal(0, share, (len(drift), 1)))
-    return np.asarray(quiet * luck * drift)
-
-
-def wandering(rng: np.random.Generator, processes: int, rounds: int) -> np.ndarray:
-    """A machine that takes once to twice the time, and wanders between."""
-    walk = np.cumsum(rng.standard_normal(processes * rounds)) / 20
-    return np.asarray(1.5 + 0.5 * np.sin(walk).reshape(processes, rounds))
-
-
-def rows(table: np.ndarray) -> Processes:
-    return [list(row) for row in table.tolist()]
-
-
-@pytest.mark.parametrize(
-    ("processes", "rounds", "paired"),
-    [(5, HOT_ROUNDS, True), (PROCESSES, HOT_ROUNDS, True), (PROCESSES, HOT_ROUNDS, False)],
-)
-def test_intervals_hold_where_loads_scatter(processes: int, rounds: int, paired: bool) -> None:
+@pytest.mark.parametrize("setting", [*SETTINGS[:2], UNPAIRED], ids=str)
+def test_intervals_hold_where_loads_scatter(setting: Setting) -> None:
     """Steps of one load say nothing about the next: 23 of 60 held when they were the unit."""
-    rng = np.random.default_rng(0)
-    held = 0
-    for _ in range(60):
-        drift = wandering(rng, processes, rounds) if paired else np.ones((processes, rounds))
-        found = ratio(rows(noisy(rng, drift)), rows(noisy(rng, drift)), paired)
-        held += found.low <= 1 <= found.high
-    assert held >= 54
+    found = simulated(setting, 60, seed=1)
+    assert found.held >= 54
+    assert found.held_of_one_load < 40
+    console = Console(record=True, width=120)
+    console.print(table_of([(setting, found)]))
+    assert f"{found.held / 60:.1%}" in console.export_text()
 
 
 def test_the_gate_alarms_and_catches_as_promised() -> None:
     """A/A: 0 of 20 called 5 % slower; a tenth slower: 19 of 20 caught."""
-    rng = np.random.default_rng(1)
-    alarms = caught = 0
-    for _ in range(20):
-        drift = wandering(rng, GATE_PROCESSES, GATE_ROUNDS)
-        base, same, slow = (rows(noisy(rng, drift) * cost) for cost in (1, 1, 1.1))
-        alarms += ratio(base, same, paired=True).slower_than(0.05)
-        caught += ratio(base, slow, paired=True).slower_than(0.05)
-    assert alarms == 0
-    assert caught >= 19
+    setting = Setting(GATE_PROCESSES, GATE_ROUNDS, paired=True)
+    assert setting in SETTINGS
+    found = simulated(setting, 20, seed=1)
+    assert found.alarms == 0
+    assert found.caught >= 19
 
 
 def test_the_medians_interval_holds() -> None:
     rng = np.random.default_rng(2)
     still = np.ones((PROCESSES, HOT_ROUNDS))
-    truth = float(np.median(noisy(rng, np.ones((400, 500)), share=0)))
+    truth = float(np.median(steps(rng, np.ones((400, 500)), load=0)))
     held = 0
     for _ in range(60):
-        found = summary(rows(noisy(rng, still)))
+        found = summary(steps(rng, still))
         assert found.median_low is not None
         assert found.median_high is not None
         held += found.median_low <= truth <= found.median_high
@@ -90,6 +65,10 @@ def test_statistics_have_benchmark_models_names() -> None:
 def test_students_quantile() -> None:
     for freedom, value in ((2, 4.3027), (4, 2.7764), (9, 2.2622), (19, 2.0930), (1000, 1.9623)):
         assert student(freedom) == pytest.approx(value, rel=0.033 if freedom == 2 else 0.008)
+
+
+def rows(table: np.ndarray) -> Processes:
+    return [list(row) for row in table.tolist()]
 
 
 @settings(max_examples=25, deadline=None)
