@@ -9,18 +9,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from movinet_benchmarks import environment
+from movinet_benchmarks.bench_cli import bench
 from movinet_benchmarks.environment import Snapshot, disturbances
 from movinet_benchmarks.formats import FORMATS
 from movinet_benchmarks.gate import Check, checks, grown
 from movinet_benchmarks.report import Report, StreamFidelity, Variant, encoded, read_report
 from movinet_benchmarks.statistics import Ratio
 from movinet_benchmarks.timing import start_cost
-from movinet_runtime.errors import ModelFileError, UsageError
+from movinet_runtime.errors import MissingPackageError, ModelFileError, UsageError
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 GOLDENS = Path(__file__).parent / "data" / "bench"
@@ -133,6 +136,7 @@ def test_any_fidelity_can_be_drawn(report: Report, db: float) -> None:
         one = replace(report, variants=[replace(variant, name="a$b$<c>", fidelity=fidelity)])
         page = FORMATS["html"](one)
         assert "<c>" not in page
+        ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + len("</svg>")])
         assert page.count("a$b$&lt;c&gt;") >= 2  # in the table and in the picture
 
 
@@ -295,6 +299,16 @@ def test_frames_come_at_a_cameras_pace(stream_model: Path, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert "at 20 frames a second, caches cold" in done.stdout
     assert read_report(path).run.pace == 20
+
+
+def test_a_page_without_matplotlib_is_refused_before_measuring(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = CliRunner().invoke(bench, ["gone.tflite", "-o", "report.html"])
+    assert isinstance(done.exception, MissingPackageError)
+    done = CliRunner().invoke(bench, ["gone.tflite", "-o", "report.md"])
+    assert isinstance(done.exception, ModelFileError)
 
 
 def test_a_model_that_does_not_start_is_named(tmp_path: Path) -> None:

@@ -124,3 +124,22 @@ def test_verify_is_a_gate(tmp_path: Path) -> None:
     assert "block" in failed.stdout
     assert "dynamic.tflite, long streams: SQNR" in failed.stderr
     assert "is below 100" in failed.stderr
+
+
+def test_a_model_that_answers_nan_fails_the_gate(stream_model: Path, tmp_path: Path) -> None:
+    spec = lookup("a0-stream").at(64)
+    weights = random_weights(spec, 12)
+    weights["classifier/bias"] = np.full_like(weights["classifier/bias"], np.nan)
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(flatbuffer.serialize(stream_graph.build(spec, weights), "broken", {}))
+    for i in range(3):
+        Image.effect_noise((64, 64), 80).save(tmp_path / f"{i}.png")
+    arguments = ("--against", stream_model, "--clips", tmp_path, "--long-frames", 4, "--json")
+    for gate in ("--min-sqnr", "--min-agreement"):
+        done = movinet("verify", broken, *arguments, gate, 0.0 if gate == "--min-sqnr" else 0.01)
+        assert done.returncode == 1, done.stderr
+        (row,) = json.loads(done.stdout, parse_constant=lambda word: pytest.fail(word))
+        assert (row["long"]["sqnr_db"], row["long"]["agreement"]) == (-MAX_DB, 0)
+    done = movinet("verify", stream_model, "--against", broken, *arguments[2:])
+    assert done.returncode == 2
+    assert "the logits of the float32 file are not all numbers" in done.stderr
