@@ -8,7 +8,7 @@ import pytest
 
 from movinet_convert import clip_graph, flatbuffer, stream_graph
 from movinet_convert.network import load_into_network
-from movinet_convert.weights import load_weights
+from movinet_convert.sources import load_weights
 from movinet_models.family import MODEL_IDS, lookup
 from movinet_runtime import StreamClassifier
 from movinet_runtime.engines.interpreter import load_interpreter
