@@ -12,6 +12,8 @@ from movinet_models.costs import MIN_SQNR_DB, cores, costs, measured_model, reco
 from movinet_models.family import MODEL_IDS, lookup
 from movinet_models.registry import SOURCES, TOP1
 
+ADDRESSES = 240  # columns of the widest table
+
 
 def models(
     sources: Annotated[
@@ -46,8 +48,7 @@ def models(
         top1 = "" if row["top1"] is None else f"{row['top1']:.2f} %"
         clip = f"{row['frames']} frames"
         size, fps, layers = str(row["resolution"]), str(row["fps"]), str(row["layers"])
-        weights = ", ".join(d.capitalize() for d in _datasets(model_id)) or "none"
-        table.add_row(model_id, size, fps, clip, layers, top1, weights)
+        table.add_row(model_id, size, fps, clip, layers, top1, _datasets(model_id))
     console = Console()
     console.print(table)
     console.print("--sources shows where weights are published, and their licences.\n", style="dim")
@@ -72,9 +73,10 @@ def _boards() -> Table:
     return table
 
 
-def _datasets(model_id: str) -> list[str]:
-    """Name what there are weights of, each once."""
-    return list(dict.fromkeys(source.dataset for source in SOURCES.get(model_id, ())))
+def _datasets(model_id: str) -> str:
+    """Name what there are weights of, each once: Kinetics-600, 400."""
+    found = dict.fromkeys(source.dataset for source in SOURCES.get(model_id, ()))
+    return ", ".join(found).capitalize().replace(", kinetics-", ", ") or "none"
 
 
 def _print_sources(as_json: bool) -> None:
@@ -90,16 +92,16 @@ def _print_sources(as_json: bool) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("model", "source", "weights", "licence", "gate", "sha256"):
         table.add_column(column, no_wrap=True)
-    table.add_column("address", overflow="fold")
+    table.add_column("address", no_wrap=True)
     for model_id in model_ids:
         for source in SOURCES.get(model_id, ()):
             digest = "" if source.sha256 is None else source.sha256[:8]
             gate, weights = source.gate or "", source.dataset.capitalize()
             table.add_row(model_id, source.kind, weights, source.licence, gate, digest, source.url)
-    console = Console()
-    console.print(table)
+    # As wide as it needs: an address that is folded cannot be copied.
+    Console(width=ADDRESSES).print(table, soft_wrap=True)
     none = [model_id for model_id in model_ids if model_id not in SOURCES]
-    console.print(
+    Console().print(
         f"Tried from top to bottom by movinet pull. Nobody publishes {', '.join(none)}.",
         style="dim",
     )
