@@ -257,6 +257,8 @@ def _answer(
         raise UnavailableError(_one_line(error) or "no connection") from None
     except httpx.ProxyError:
         raise UnavailableError("the proxy refuses") from None
+    except httpx.RemoteProtocolError:
+        raise _BrokenError("the answer ended early, or is none of HTTP") from None
     except httpx.TransportError:
         raise _BrokenError("the connection broke off") from None
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 URL = re.compile(r"^\s*(?:[A-Za-z][A-Za-z0-9+.-]*://|https?:)", re.IGNORECASE)
 HIDDEN = "..."
@@ -36,9 +36,8 @@ def redacted(url: str) -> str:
         host = parts.netloc.rpartition("@")[2]
     except ValueError:
         return f"{url.strip().partition(':')[0]}:{HIDDEN}"
-    # A password with a slash or question mark of its own ends up behind them.
-    behind = parts.path if ":" not in host else parts.path + parts.query + parts.fragment
-    hides = "@" in behind and "@" not in parts.netloc
+    # A password with a slash or a question mark of its own ends behind them.
+    hides = "@" in parts.path + parts.query + parts.fragment
     if not host or "\\" in url or hides:
         return f"{parts.scheme}:{HIDDEN}"
     query = HIDDEN if parts.query or parts.fragment else ""
@@ -56,7 +55,7 @@ def without_user(url: str) -> tuple[str, tuple[str, str] | None]:
     if "@" not in parts.netloc:
         return url, None
     host = parts.netloc.rpartition("@")[2]
-    user = (parts.username or "", parts.password or "")
+    user = (unquote(parts.username or ""), unquote(parts.password or ""))
     return urlunsplit(parts._replace(netloc=host)), user
 
 
