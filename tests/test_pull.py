@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -35,7 +36,8 @@ from tests.weights_server import (
     torch_file,
 )
 
-FAST = Limits(connect=2, silence=0.4, window=0.4, window_bytes=20_000, pause=0.01, wait=20)
+FAST = Limits(connect=10, silence=10, window=10, window_bytes=1, pause=0.01, wait=60)
+IMPATIENT = replace(FAST, silence=0.5, window=1, window_bytes=30_000, attempts=2)
 MODEL = "a0-stream"
 
 
@@ -343,8 +345,8 @@ def test_notes_that_make_no_sense_are_not_trusted(
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        (Reply(saved_model(), silent=1.5), "silent for 0.4 s"),
-        (Reply(saved_model(), piece=3_000, pause=0.1, cuts=[60_000] * 9), "too slow: "),
+        (Reply(saved_model(), silent=3), "silent for 0.5 s"),
+        (Reply(saved_model(), piece=2_000, pause=0.1), "too slow: "),
     ],
 )
 def test_a_slow_server_is_left(
@@ -353,11 +355,31 @@ def test_a_slow_server_is_left(
     server.replies = {"/kaggle": reply, "/hub": Reply(saved_model())}
     said: list[str] = []
     start = time.monotonic()
-    limits = replace(FAST, attempts=2)
-    fetched = pull(MODEL, progress=lambda what, *_: said.append(what), limits=limits)
+    fetched = pull(MODEL, progress=lambda what, *_: said.append(what), limits=IMPATIENT)
     assert fetched.source == table[1]
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 10
     assert [line for line in said if reason in line], said
+
+
+def test_headers_that_drip_are_not_waited_for(
+    table: tuple[Source, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.send(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+            for _ in range(100):
+                connection.send(b"x")
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=drip, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/x"
+        monkeypatch.setitem(SOURCES, MODEL, (replace(table[0], url=url),))
+        start = time.monotonic()
+        with pytest.raises(FetchError, match=r"no headers within 1 s"):
+            pull(MODEL, limits=replace(IMPATIENT, attempts=1))
+        assert time.monotonic() - start < 8
 
 
 @pytest.mark.parametrize("declares", [True, False])

@@ -10,9 +10,11 @@ file it is. A later attempt asks for the rest of that version only (``Range`` wi
 
 import json
 import re
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -48,8 +50,8 @@ class Limits:
         size: bytes of a file; the largest published one has 153 MB.
         connect: seconds until it answers a call.
         silence: seconds without a byte.
-        window: seconds in which at least ``window_bytes`` must come, so that a byte now and
-            then does not count as an answer.
+        window: seconds in which all headers, and then at least ``window_bytes`` again and
+            again must come, so that a byte now and then does not count as an answer.
         window_bytes: see ``window``.
         redirects: how often it may send us elsewhere.
         attempts: calls until a download that breaks off is given up.
@@ -215,6 +217,34 @@ def _accept(head: bytes, part: Path, accept: Callable[[bytes], None]) -> None:
         raise
 
 
+class _Deadline:
+    """Hangs up on a server whose headers drip in: every byte ends its silence, none the wait.
+
+    httpx has a limit for silence only, and tells of its steps through :meth:`trace`.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._stream: Any = None
+        self._timer: threading.Timer | None = None
+        self.passed = False
+
+    def trace(self, event: str, about: dict[str, Any]) -> None:
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._stream = about["return_value"]
+        elif event.endswith("receive_response_headers.started"):
+            self._timer = threading.Timer(self._seconds, self._hang_up)
+            self._timer.daemon = True
+            self._timer.start()
+        elif "receive_response_headers." in event and self._timer is not None:
+            self._timer.cancel()
+
+    def _hang_up(self) -> None:
+        self.passed = True
+        with suppress(OSError):  # it may have hung up itself just now
+            self._stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def _answer(
     url: str, user: tuple[str, str] | None, headers: dict[str, str], limits: Limits
@@ -232,12 +262,14 @@ def _answer(
     except (ValueError, ImportError, OSError):
         # The message would show the proxy's address, with its password.
         raise FetchError("the proxy or certificate settings of this shell cannot be used") from None
-    origin = _origin(url)
+    origin, deadline = _origin(url), _Deadline(limits.window)
     try:
         with client:
             for _ in range(limits.redirects + 1):
                 auth = user if _origin(url) == origin else None
-                request = client.build_request("GET", url, headers=headers)
+                request = client.build_request(
+                    "GET", url, headers=headers, extensions={"trace": deadline.trace}
+                )
                 response = client.send(request, stream=True, auth=auth, follow_redirects=False)
                 if not response.has_redirect_location:
                     break
@@ -257,9 +289,11 @@ def _answer(
         raise UnavailableError(_one_line(error) or "no connection") from None
     except httpx.ProxyError:
         raise UnavailableError("the proxy refuses") from None
-    except httpx.RemoteProtocolError:
-        raise _BrokenError("the answer ended early, or is none of HTTP") from None
-    except httpx.TransportError:
+    except httpx.TransportError as error:
+        if deadline.passed:
+            raise _BrokenError(f"no headers within {limits.window:g} s") from None
+        if isinstance(error, httpx.RemoteProtocolError):
+            raise _BrokenError("the answer ended early, or is none of HTTP") from None
         raise _BrokenError("the connection broke off") from None
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
         raise UnavailableError(f"{redacted(url)} cannot be called") from None
