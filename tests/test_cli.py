@@ -118,7 +118,7 @@ def test_models_lists_the_family() -> None:
     assert "a5-base" in movinet("models").stdout
     listed = json.loads(movinet("models", "--json").stdout)
     assert listed["models"]["a0-stream"]["top1"] == 72.05
-    assert listed["models"]["t0-stream"]["hub"] is None
+    assert listed["models"]["t0-stream"]["sources"] == []
 
 
 def test_models_recommends_a_variant_for_each_board() -> None:

@@ -7,7 +7,8 @@ MovinetError                 anything the command line reports without a traceba
 ├── StateError               a state that does not fit the model
 ├── SourceError              a video, GIF or folder that gives no frames
 ├── LabelsError              labels that do not fit the logits
-└── WeightsError             weights that do not fit the network (movinet-convert)
+├── WeightsError             weights that do not fit the network (movinet-convert)
+└── FetchError               weights that could not be downloaded, or are not what they were
 """
 
 from collections.abc import Sequence
@@ -56,3 +57,7 @@ class WeightsError(MovinetError):
     ) -> None:
         super().__init__(message)
         self.missing, self.extra, self.misshapen = list(missing), list(extra), list(misshapen)
+
+
+class FetchError(MovinetError):
+    """Weights that no source gave, or a download that is not what it should be."""

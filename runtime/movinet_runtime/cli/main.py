@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("movinet-runtime", "Classify a video, GIF or folder of images frame by frame."),
     "inspect": ("movinet-runtime", "Show what is inside a model file."),
     "models": ("movinet-models", "List the family and where weights come from."),
+    "pull": ("'movinet-models[pull]'", "Download published weights, or check a file of them."),
     "figures": ("'movinet-models[figures]'", "Draw a data set of human figures in action."),
     "train": ("'movinet-convert[hub]'", "Teach a model one's own classes."),
     "export": ("movinet-convert", "Make TFLite files from weights."),
