@@ -32,9 +32,9 @@ def write_stream_model(
 ) -> Path:
     """Export random weights without going through TensorFlow."""
     weights = random_weights(spec, classes)
-    loaded = LoadedWeights(weights, "random:0", "0" * 64)
+    loaded = LoadedWeights(weights, "random:0", "0" * 64, licence=None)
     graph = stream_graph.build(spec, weights)
-    about = metadata.describe(spec, "float32", loaded, labels, graph)
+    about = metadata.of_variant(metadata.describe(spec, loaded, labels), "float32", graph)
     content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, list(graph.outputs)))
     path.write_bytes(metadata.with_labels(content, labels))
     return path

@@ -274,7 +274,9 @@ def _statistics(
     """Measure what the variants' transforms need to know, on clips."""
     notes: list[str] = []
     ranges = dict(loaded.ranges)
-    unknown = [name for v in variants for name in needs_ranges(spec, v, graph) if name not in ranges]
+    unknown = [
+        name for v in variants for name in needs_ranges(spec, v, graph) if name not in ranges
+    ]
     wanted = spec.streams and (calibrate is None or bool(calibrate))
     if not variants & CALIBRATED:
         return Statistics(ranges=ranges), None, notes

@@ -83,12 +83,12 @@ class Moments:
     @property
     def mean(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Mean [c]."""
-        return self.total / self.count
+        return np.asarray(self.total / self.count)
 
     @property
     def variance(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Variance [c]."""
-        return np.maximum(self.squares / self.count - np.square(self.mean), 0)
+        return np.asarray(np.maximum(self.squares / self.count - np.square(self.mean), 0))
 
 
 class FusedNorm(keras.layers.BatchNormalization):  # type: ignore[misc]

@@ -1,10 +1,8 @@
 """Compare what two models say about one clip, and judge it: NaN never passes."""
 
 import tempfile
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Gate = Literal["fifth", "sixth"]
-"""The hard sigmoid of squeeze-excitation: clip(x/5 + 1/2, 0, 1) of what was published in 2021
-("fifth"), relu6(x + 3)/6 of Model Garden since 2022 ("sixth"). Weights do not say which."""
+from movinet_models.family import Gate
 
 KINETICS_600, KINETICS_400 = "kinetics-600", "kinetics-400"
 DATASETS = (KINETICS_600, KINETICS_400)
@@ -181,27 +179,7 @@ def sources(
     )
 
 
-@dataclass(frozen=True)
-class Published:
-    """Weights that can be downloaded.
-
-    Attributes:
-        hub: handle for tensorflow-hub.
-        checkpoint: the same training as a Model Garden checkpoint.
-        top1: Kinetics-600 top-1 accuracy in percent, as published; None: not stated.
-    """
-
-    hub: str
-    checkpoint: str
-    top1: float | None = None
-
-
-PUBLISHED: dict[str, Published] = {
-    f"{member}-{form}": Published(
-        hub=f"{HUB}/{member}/{form}/kinetics-600/classification/3",
-        checkpoint=f"{GARDEN}/movinet_{member}_{form}.tar.gz",
-        top1=TOP1.get(f"{member}-{form}"),
-    )
-    for form in ("stream", "base")
-    for member in MEMBERS
-}
+def by_sha256(digest: str) -> Source | None:
+    """Return the row of a file, however it came here."""
+    rows = (row for rows in SOURCES.values() for row in rows)
+    return next((row for row in rows if row.sha256 == digest), None)

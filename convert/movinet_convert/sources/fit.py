@@ -15,6 +15,12 @@ RANDOM_CLASSES = 600
 Tensors = Mapping[str, NDArray[Any]]
 
 
+class NotFiniteError(WeightsError):
+    """Weights that hold NaN or infinity: nothing that they compute can be proven."""
+
+    exit_code = 1
+
+
 def fit(
     tensors: Tensors, spec: ModelSpec, classes: int | None, source: str
 ) -> tuple[Weights, bool]:
@@ -25,6 +31,7 @@ def fit(
 
     Raises:
         WeightsError: with all missing, extra and misshapen tensors as attributes.
+        NotFiniteError: NaN or infinite values.
     """
     numbered, tensors = tensors, _with_layer_names(tensors, spec)
     bias = tensors.get(CLASSIFIER[1])
@@ -42,7 +49,7 @@ def fit(
         raise _misfit(source, spec, numbered, missing, extra, misshapen)
     not_finite = [n for n in expected if n in tensors and not np.isfinite(tensors[n]).all()]
     if not_finite:
-        raise WeightsError(f"{source}: NaN or infinite values in {some(not_finite)}")
+        raise NotFiniteError(f"{source}: NaN or infinite values in {some(not_finite)}")
     weights = {
         name: np.asarray(tensors[name], np.float32).reshape(shape)
         for name, shape in expected.items()
@@ -87,9 +94,7 @@ def _new_classifier(expected: Mapping[str, tuple[int, ...]]) -> Weights:
     return {CLASSIFIER[0]: values.astype(np.float32), CLASSIFIER[1]: np.zeros(bias, np.float32)}
 
 
-def _with_layer_names(
-    tensors: Tensors, spec: ModelSpec
-) -> dict[str, NDArray[Any]]:
+def _with_layer_names(tensors: Tensors, spec: ModelSpec) -> dict[str, NDArray[Any]]:
     numbers = {f"#{i}": layer.name for i, layer in enumerate(spec.layers(), start=1)}
     renamed = {}
     for name, tensor in tensors.items():
@@ -103,7 +108,6 @@ def _core(shape: Iterable[int]) -> tuple[int, ...]:
 
 
 def some(names: list[str], limit: int = 4) -> str:
+    """Name a few of them, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
-
-

@@ -2,8 +2,6 @@
 
 import hashlib
 import re
-import tarfile
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,8 +20,9 @@ from movinet_convert.sources.loaded import (
     choose_gate,
 )
 from movinet_models import embedded
+from movinet_models.archive import unpacked
 from movinet_models.family import Gate, ModelSpec
-from movinet_models.registry import LICENCE
+from movinet_models.registry import LICENCE, by_sha256
 from movinet_runtime.errors import WeightsError
 
 SUPPORTED = (
@@ -65,6 +64,8 @@ def load_weights(
         read = _read(inner, spec, source)
         weights, new = fit(read.tensors, spec, classes, source)
         digest = _digest(_chunks([path] if inner != path else read.files))
+    if origin is None and (row := by_sha256(digest)):
+        origin = Origin(row.url, row.licence, row.gate)
     chosen, reason = choose_gate(spec, gate, read, origin, source)
     original = read.original
     if original is not None and original.from_folder and inner != path:
@@ -89,9 +90,7 @@ def load_weights(
     )
 
 
-def _random(
-    spec: ModelSpec, classes: int | None, seed: int, gate: Gate | None
-) -> LoadedWeights:
+def _random(spec: ModelSpec, classes: int | None, seed: int, gate: Gate | None) -> LoadedWeights:
     weights = random_weights(spec, classes or RANDOM_CLASSES, seed)
     digest = _digest(weights[name].tobytes() for name in weights)
     chosen, reason = choose_gate(
@@ -103,11 +102,12 @@ def _random(
 def _read(path: Path, spec: ModelSpec, source: str) -> Read:
     for reader in READERS:
         if reader.reads(path):
-            return reader.read(path, spec)
+            found: Read = reader.read(path, spec)
+            return found
     if not path.exists():
         raise WeightsError(f"no weights at {source}; supported: {SUPPORTED}")
-    found = len(list(path.rglob("*.index"))) if path.is_dir() else 0
-    what = f"{found} checkpoints" if path.is_dir() else "no weights"
+    count = len(list(path.rglob("*.index"))) if path.is_dir() else 0
+    what = f"{count} checkpoints" if path.is_dir() else "no weights"
     raise WeightsError(f"{source} holds {what}; name one of: {SUPPORTED}")
 
 
@@ -132,18 +132,6 @@ def _packed(archive: Path, spec: ModelSpec) -> Callable[[Pictures], Array]:
             return original.logits(pictures)
 
     return logits
-
-
-@contextmanager
-def unpacked(archive: Path) -> Iterator[Path]:
-    """Unpack a .tar.gz for the time of the block; members that leave the folder are refused."""
-    with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
-        try:
-            with tarfile.open(archive, "r:gz") as tar:
-                tar.extractall(folder, filter="data")
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise WeightsError(f"cannot unpack {archive}: {error}") from error
-        yield Path(folder)
 
 
 def _chunks(files: Iterable[Path]) -> Iterator[bytes]:

@@ -36,7 +36,7 @@ def shown(report: Callable[[str], None]) -> Progress:
     def progress(what: str, done: int, total: int | None) -> None:
         nonlocal last
         size = "" if total is None else f" of {total / 1e6:.0f}"
-        line = f"downloading {what}: {done / 1e6:.0f}{size} MB"
+        line = f"downloading {what}" + (f": {done / 1e6:.0f}{size} MB" if done else "")
         if line != last:
             report(line)
         last = line

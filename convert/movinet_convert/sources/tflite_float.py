@@ -16,7 +16,7 @@ from movinet_convert.graph import Graph, Op, Tensor
 from movinet_convert.sources.loaded import Range
 
 KINDS = {code: name for name, code in vars(tfl.BuiltinOperator).items() if isinstance(code, int)}
-DTYPES: dict[int, type[np.generic]] = {
+DTYPES: dict[int, Any] = {
     tfl.TensorType.FLOAT32: np.float32,
     tfl.TensorType.FLOAT16: np.float16,
     tfl.TensorType.INT32: np.int32,
@@ -111,7 +111,7 @@ def as_graph(model: tfl.ModelT) -> Graph:
 def kind(model: tfl.ModelT, op: Any) -> str:
     """Name an operator."""
     code = model.operatorCodes[op.opcodeIndex]
-    return KINDS.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+    return str(KINDS.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM"))
 
 
 def _unpacked(content: bytes) -> tfl.ModelT:

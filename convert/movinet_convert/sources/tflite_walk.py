@@ -275,7 +275,9 @@ def network(graph: Graph, spec: ModelSpec, gate: Gate | None = None) -> Found:
     left = len(walk.linears) - len(walk.used)
     if left:
         raise UnreadableError(f"{left} convolutions are left over")
-    return Found(found.tensors, gates.pop() if len(gates) == 1 else None, found.weights, found.outputs)
+    return Found(
+        found.tensors, gates.pop() if len(gates) == 1 else None, found.weights, found.outputs
+    )
 
 
 def _ends(graph: Graph) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -165,10 +166,13 @@ def _storage(archive: zipfile.ZipFile, folder: str, reference: Any) -> _Storage:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, path: Path, storage: Any) -> None:
+    def __init__(self, file: io.BytesIO, path: Path, storage: Callable[[Any], _Storage]) -> None:
         super().__init__(file)
         self.path = path
-        self.persistent_load = storage
+        self.storage = storage
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        return self.storage(pid)
 
     def find_class(self, module: str, name: str) -> Any:
         known: dict[tuple[str, str], Any] = {

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from movinet_models.family import GATES, Gate, ModelSpec, UnknownModelError, lookup
+from movinet_models.registry import SOURCES
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 
@@ -126,7 +127,7 @@ def train(
         raise UsageError(f"nothing to resume: there is no {saved}")
     if saved.exists() and not resume:
         raise UsageError(f"{saved} is a stopped training: add --resume, or remove it")
-    if weights is None and spec.id not in PUBLISHED:
+    if weights is None and spec.id not in SOURCES:
         raise UsageError(f"nobody publishes weights for {spec.id}: give --weights, or none")
 
     from movinet_benchmarks.clips import collect, find_clips
@@ -206,18 +207,18 @@ def _network(
 ) -> tuple[Any, bool]:
     """Return the network to begin with, and whether its batch norm is folded into kernels."""
     from movinet_convert.network import MoViNet, load_into_network
+    from movinet_convert.parameters import DEFAULT_GATE
     from movinet_convert.sources import load_weights
     from movinet_convert.sources.published import find, shown
 
     if weights == SCRATCH:
-        made = {} if gate is None else {"gate": gate}
-        return MoViNet(spec.id, len(labels), spec.resolution, labels, dropout, **made), False
+        chosen = cast(Gate, gate or DEFAULT_GATE)
+        network = MoViNet(spec.id, len(labels), spec.resolution, labels, dropout, gate=chosen)
+        return network, False
     source, origin = find(weights, spec, shown(report))
     loaded = load_weights(source, spec, len(labels), cast(Gate | None, gate), origin)
     report(f"gate {loaded.gate}: {loaded.gate_reason}")
-    network = load_into_network(
-        spec, loaded.weights, labels, dropout, gate=loaded.hard_sigmoid
-    )
+    network = load_into_network(spec, loaded.weights, labels, dropout, gate=loaded.hard_sigmoid)
     return network, loaded.folded
 
 
