@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from movinet_models import SOURCES, kinetics400, kinetics600, lookup
 from movinet_models.fetch import Limits, UnavailableError, adopt, cached, download, pull, redacted
 from movinet_models.registry import DATASETS, KINDS, LAYOUTS, Source
+from movinet_models.transfer import _redirected
 from movinet_models.urls import checked, direct
 from movinet_runtime.errors import FetchError, MissingPackageError, UsageError
 from tests.weights_server import (
@@ -134,7 +136,7 @@ def test_the_first_source_that_answers_is_taken(
     assert fetched.path == cache / MODEL / "kinetics-600" / "hub" / "a0_hub.tar.gz"
     assert fetched.path.read_bytes() == saved_model()
     assert fetched.sha256 == sha256(saved_model()).hexdigest()
-    assert fetched.url == f"{server.url}/hub?..."
+    assert fetched.url == table[1].url
     assert ("kaggle: 403 Forbidden", 0, None) in seen
     assert seen[-1] == ("hub: a0_hub.tar.gz", len(saved_model()), len(saved_model()))
 
@@ -738,8 +740,10 @@ def test_another_process_that_never_ends_is_not_waited_for(
     other.start()
     begun.wait()
     time.sleep(0.1)
+    said: list[str] = []
     with pytest.raises(FetchError, match="another process has been downloading"):
-        pull(MODEL, limits=replace(FAST, wait=0.1))
+        pull(MODEL, progress=lambda what, *_: said.append(what), limits=replace(FAST, wait=0.1))
+    assert said[-1] == "kaggle: a0_kaggle.tar.gz: another process downloads it"
     other.join()
 
 
@@ -751,7 +755,63 @@ def test_a_missing_library_names_the_line_that_installs_it(
         pull(MODEL, limits=FAST)
 
 
+def test_a_proxy_is_for_the_net_and_its_password_for_nobody(
+    server: WeightsServer, table: tuple[Source, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.replies = {"/kaggle": Reply(saved_model())}
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:1")
+    pull(MODEL, limits=FAST)
+    monkeypatch.setenv("HTTPS_PROXY", "nonsense://user:secret@127.0.0.1:1")
+    with pytest.raises(FetchError, match="proxy or certificate settings") as caught:
+        download("https://example.org/x", limits=FAST)
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@127.0.0.1:1")
+    with pytest.raises(FetchError, match="Connection refused") as refused:
+        download("https://example.org/x", limits=FAST)
+    assert "secret" not in f"{caught.value} {refused.value}"
+
+
+def test_encryption_is_not_given_up_on_the_way() -> None:
+    for following in ("http://127.0.0.1/x?secret", "http://example.org/secret@x"):
+        with pytest.raises(UnavailableError) as caught:
+            _redirected("https://example.org/a", following)
+        assert "secret" not in str(caught.value)
+    assert _redirected("https://example.org/a/b", "../c") == "https://example.org/c"
+    assert _redirected("https://example.org/a", "//me:pw@other.org/b") == "https://other.org/b"
+
+
 # The command
+
+INTERRUPTIBLE = """
+import sys
+from movinet_models import SOURCES, Source
+from movinet_runtime.cli.main import main
+url = sys.argv.pop()
+SOURCES["a0-stream"] = (Source("kaggle", url, "a0.tar.gz", "kinetics-600", "MIT", "fifth"),)
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_goes_on_next_time(
+    server: WeightsServer, cache: Path, number: signal.Signals
+) -> None:
+    body = saved_model()
+    server.replies = {"/a": Reply(body, piece=2_000, pause=0.05)}
+    command = [sys.executable, "-c", INTERRUPTIBLE, "pull", MODEL, f"{server.url}/a"]
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not sum(parts(cache)):
+        time.sleep(0.02)
+    first.send_signal(number)
+    _, told = first.communicate(timeout=30)
+    assert first.returncode in (130, 128 + signal.SIGTERM)
+    assert "Traceback" not in told
+    (kept,) = parts(cache)
+    server.replies = {"/a": Reply(body)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).read_bytes() == body
+    assert server.ranges() == [None, f"bytes={kept}-"]
 
 
 def movinet(cache: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -271,7 +271,8 @@ def _obtain(
     """Download into a slot, check what came, and keep it."""
     what = f"{row.kind}: {row.file}" if row else redacted(url)
     progress(what, 0, None)
-    with slot.locked(limits.wait):
+    waiting = f"{what}: another process downloads it"
+    with slot.locked(limits.wait, lambda: progress(waiting, 0, None)):
         kept = slot.kept()
         if kept is not None and not again and (row is None or row.sha256 in (None, kept[1].sha256)):
             return Fetched(kept[0], kept[1].sha256, kept[1].url, row)  # another process was first
