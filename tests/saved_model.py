@@ -1,6 +1,7 @@
 """Make SavedModels in the layout of the hub that run: our network under its signatures."""
 
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -19,11 +20,25 @@ def published_name(name: str) -> str:
     return block + slash + rest
 
 
+def keras_2(x, gate):  # type: ignore[no-untyped-def]
+    """Keras 2's hard_sigmoid."""
+    return tf.clip_by_value(0.2 * x + 0.5, 0.0, 1.0)
+
+
+def sixth(x, gate):  # type: ignore[no-untyped-def]
+    """Model Garden's hard_sigmoid."""
+    return tf.nn.relu6(x + 3.0) * 0.16667
+
+
 def save(
     folder: Path, spec: ModelSpec, weights: Weights, gate: Gate = "sixth", answer: float = 1.0
 ) -> Path:
-    """Write a SavedModel whose own answers are ``answer`` times those of its weights."""
-    network = load_into_network(spec, weights, gate=gate)
+    """Write a SavedModel whose own answers are ``answer`` times those of its weights.
+
+    The gate of 2021 is written as Keras 2 wrote it, not as this toolkit does.
+    """
+    with patch("movinet_convert.network.hard_sigmoid", keras_2 if gate == "fifth" else sixth):
+        network = load_into_network(spec, weights, gate=gate)
     module = tf.Module()
     module.named = []
     for name, variable in network.parameters().items():

@@ -12,7 +12,14 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
+
+from movinet_models.fetch import Limits
+from movinet_models.registry import Source
+
+FAST = Limits(connect=10, silence=10, window=10, window_bytes=1, pause=0.01, wait=60)
+MODEL = "a0-stream"
 
 
 @dataclass
@@ -142,3 +149,13 @@ def torch_file(seed: int = 0) -> bytes:
         for name in ("weights/data.pkl", "weights/data/0"):
             file.writestr(zipfile.ZipInfo(name), random.Random(seed).randbytes(50_000))
     return content.getvalue()
+
+
+def row(kind: str, url: str, file: str, licence: str = "Apache-2.0") -> Source:
+    page = f"https://example.org/{kind}"
+    return Source(kind, url, file, "kinetics-600", licence, "fifth", page=page)
+
+
+def parts(folder: Path) -> list[int]:
+    """The sizes of unfinished downloads."""
+    return [path.stat().st_size for path in folder.rglob("*.part")]

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -133,11 +133,15 @@ class Slot:
         return path
 
     @contextmanager
-    def locked(self, wait: float) -> Iterator[None]:
+    def locked(self, wait: float, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Make the folder and hold it against other processes for the time of the block.
 
+        Args:
+            wait: seconds for which another process may hold it.
+            waiting: called when one does.
+
         Raises:
-            FetchError: the folder cannot be written, or is held for longer than ``wait`` seconds.
+            FetchError: the folder cannot be written, or is held for too long.
             MissingPackageError: filelock is not installed.
         """
         try:
@@ -147,7 +151,11 @@ class Slot:
         lock = FileLock(self.folder / "lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=wait)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                waiting()
+                lock.acquire(timeout=wait)
         except Timeout:
             raise FetchError(
                 f"another process has been downloading to {self.folder} for {wait:.0f} s"

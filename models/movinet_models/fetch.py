@@ -271,7 +271,8 @@ def _obtain(
     """Download into a slot, check what came, and keep it."""
     what = f"{row.kind}: {row.file}" if row else redacted(url)
     progress(what, 0, None)
-    with slot.locked(limits.wait):
+    waiting = f"{what}: another process downloads it"
+    with slot.locked(limits.wait, lambda: progress(waiting, 0, None)):
         kept = slot.kept()
         if kept is not None and not again and (row is None or row.sha256 in (None, kept[1].sha256)):
             return Fetched(kept[0], kept[1].sha256, kept[1].url, row)  # another process was first
@@ -284,10 +285,12 @@ def _obtain(
             forget(slot.part)
             raise UnavailableError(str(error).replace(str(slot.part), "the archive")) from error
         digest, before = sha256(slot.part), slot.record()
-        if row is not None and row.sha256 not in (None, digest):
+        published = None if row is None else row.sha256
+        if published not in (None, digest):
             forget(slot.part)
-            raise UnavailableError(f"its sha256 is {digest}, not {row.sha256} as it should be")
-        if before is not None and before.sha256 != digest and not again:
+            raise UnavailableError(f"its sha256 is {digest}, not {published} as it should be")
+        trusted = again or published is not None
+        if before is not None and before.sha256 != digest and not trusted:
             forget(slot.part)
             raise FetchError(_changed(slot, url, before, digest))
         record = Record(

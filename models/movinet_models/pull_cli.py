@@ -43,7 +43,8 @@ def pull(
         Path | None, typer.Option(help="A folder that gets a copy; default: only the cache.")
     ] = None,
     again: Annotated[
-        bool, typer.Option(help="Download what is there already, and take it if it has changed.")
+        bool,
+        typer.Option("--again", help="Download what is there already; take it if it changed."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
 ) -> None:

@@ -139,6 +139,7 @@ def _lite(member: str, sha256: str | None = None) -> tuple[Source, ...]:
 
 A0LITE_SHA256 = "6125b36e2485eeb5cc1fd6206cf5e5d70235593fbc84610d1dce97fe3aa9c2ac"
 STREAM_TOP1 = {"a0": 72.05, "a1": 76.45, "a2": 78.40, "a3": 80.09, "a4": 81.49, "a5": 82.37}
+BASE_TOP1 = {"a0": 72.28, "a1": 76.69, "a2": 78.62, "a3": 81.79, "a4": 83.48, "a5": 84.27}
 MEMBERS = tuple(STREAM_TOP1)
 
 SOURCES: dict[str, tuple[Source, ...]] = {
@@ -155,6 +156,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 
 TOP1: dict[str, float] = {
     **{f"{member}-stream": top1 for member, top1 in STREAM_TOP1.items()},
+    **{f"{member}-base": top1 for member, top1 in BASE_TOP1.items()},
     "a0lite-stream": 65.0,
     "a1lite-stream": 70.0,
     "a2lite-stream": 72.0,

@@ -7,6 +7,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 URL = re.compile(r"^\s*(?:[A-Za-z][A-Za-z0-9+.-]*://|https?:)", re.IGNORECASE)
 HIDDEN = "..."
 HUB_HOSTS = ("tfhub.dev", "www.tfhub.dev")
+HUB_QUERIES = ("tf-hub-format=compressed", "lite-format=tflite")  # of a SavedModel, of a .tflite
 KAGGLE_HOSTS = ("kaggle.com", "www.kaggle.com")
 KAGGLE_HANDLE = re.compile(
     r"^/models/([\w-]+)/([\w-]+)/(?:frameworks/)?([\w-]+)/(?:variations/)?([\w.-]+)"
@@ -26,8 +27,9 @@ def is_url(text: str) -> bool:
 def redacted(url: str) -> str:
     """Return an address as it may be stored and shown: no user, password, query, fragment.
 
-    Names in a query go as well as values, since a token may stand there alone. A text that
-    is no address, such as a path, comes back as it is.
+    Names in a query go as well as values, since a token may stand there alone; only the two
+    queries with which a hub is asked for a file stay. A text that is no address, such as a
+    path, comes back as it is.
     """
     if not is_url(url):
         return url
@@ -40,7 +42,8 @@ def redacted(url: str) -> str:
     hides = "@" in parts.path + parts.query + parts.fragment
     if not host or "\\" in url or hides:
         return f"{parts.scheme}:{HIDDEN}"
-    query = HIDDEN if parts.query or parts.fragment else ""
+    known = parts.query in HUB_QUERIES and not parts.fragment
+    query = parts.query if known else HIDDEN if parts.query or parts.fragment else ""
     return _printable(urlunsplit((parts.scheme, host, parts.path, query, "")))
 
 
@@ -101,8 +104,7 @@ def direct(url: str) -> str:
         return url
     if host in HUB_HOSTS and not parts.query:
         lite = "/lite-model/" in parts.path
-        query = "lite-format=tflite" if lite else "tf-hub-format=compressed"
-        return urlunsplit(parts._replace(query=query))
+        return urlunsplit(parts._replace(query=HUB_QUERIES[lite]))
     handle = KAGGLE_HANDLE.match(parts.path) if host in KAGGLE_HOSTS else None
     if handle is not None:
         return urlunsplit(
