@@ -101,7 +101,8 @@ def find_clips(
     if not data.exists():
         raise UsageError(f"{data} does not exist")
     if videos is not None and (data.is_dir() or not videos.is_dir()):
-        raise UsageError(f"--videos {videos}: {'only lists take it' if data.is_dir() else 'none'}")
+        why = "only lists take it, not folders" if data.is_dir() else "it is no folder"
+        raise UsageError(f"--videos {videos}: {why}")
     if data.is_dir():
         names = [split for split in SPLITS if (data / split).is_dir()]
         if TRAIN in names:
@@ -212,8 +213,8 @@ def _of_line(
     if isinstance(label, int):
         if labels is None:
             raise UsageError(
-                f"{where}: {label} is an index, and no model is here to say of what; a class "
-                f'of that name needs quotes: "{label}"'
+                f"{where}: {label} is an index, and there is no one model to say of what; a "
+                f'class of that name needs quotes: "{label}"'
             )
         if label >= len(labels):
             raise UsageError(f"{where}: {label} is no index, the model has {len(labels)} labels")

@@ -18,23 +18,7 @@ SPLIT_NAMES = {name: name for name in SPLITS} | {"val": VALIDATION, "validate": 
 KINETICS_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 QUOTE = '"'
 # What lies beside a downloaded video (.json, .jpg, .part) has its name too, and is none.
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".3gp",
-        ".avi",
-        ".flv",
-        ".gif",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".ts",
-        ".webm",
-        ".wmv",
-    ]
-)
+VIDEO_SUFFIXES = (".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm", ".wmv")
 
 
 @dataclass(frozen=True)
@@ -254,13 +238,16 @@ def spelling(label: str) -> str:
     return " ".join(label.replace("_", " ").casefold().split())
 
 
-def match_labels(wanted: Iterable[str], known: Sequence[str], what: str) -> dict[str, int]:
+def match_labels(
+    wanted: Iterable[str], known: Sequence[str], what: str, where: Mapping[str, str] | None = None
+) -> dict[str, int]:
     """Find labels among a model's: as they are written, else but for their spelling.
 
     Args:
         wanted: of the clips.
         known: the model's, in the order of the logits.
         what: has them, for errors.
+        where: the file and line of wanted labels, for errors.
 
     Returns:
         Each wanted label's index.
@@ -274,12 +261,13 @@ def match_labels(wanted: Iterable[str], known: Sequence[str], what: str) -> dict
         loose.setdefault(spelling(label), []).append(i)
     found = {}
     for label in wanted:
+        place = f"{where[label]}: " if where and label in where else ""
         places = [exact[label]] if label in exact else loose.get(spelling(label), [])
         if not places:
             some = f"{', '.join(known[:6])}{' ...' if len(known) > 6 else ''}"
-            raise LabelsError(f"{what} does not know '{label}'; its labels: {some}")
+            raise LabelsError(f"{place}{what} does not know '{label}'; its labels: {some}")
         if len(places) > 1:
             several = " or ".join(f"'{known[i]}'" for i in places)
-            raise LabelsError(f"'{label}' may be {several} of {what}")
+            raise LabelsError(f"{place}'{label}' may be {several} of {what}")
         found[label] = places[0]
     return found

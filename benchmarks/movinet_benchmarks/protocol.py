@@ -112,9 +112,9 @@ def bilinear(image: Picture, size: tuple[int, int]) -> Picture:
     numbers, as its casts do.
     """
     y, x = (_neighbours(old, new) for old, new in zip(image.shape[:2], size, strict=True))
-    rows = _mixed(image[y[0]].astype(np.float32), image[y[1]], y[2][:, None, None])
+    rows = image.astype(np.float32)
     mixed = _mixed(rows[:, x[0]], rows[:, x[1]], x[2][None, :, None])
-    return mixed.astype(np.uint8)
+    return _mixed(mixed[y[0]], mixed[y[1]], y[2][:, None, None]).astype(np.uint8)
 
 
 def _mixed(a: NDArray[Any], b: NDArray[Any], share: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -126,7 +126,8 @@ def _neighbours(
     old: int, new: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Return for each new pixel those on both sides of its centre, and the second's share."""
-    centres = (np.arange(new) + 0.5) * (old / new) - 0.5
+    half = np.float32(0.5)  # in single precision as TensorFlow: cuts fall the same way
+    centres = (np.arange(new, dtype=np.float32) + half) * np.float32(old / new) - half
     first = np.floor(centres).astype(np.int64)
     share = (centres - first).astype(np.float32)
     return first.clip(0, old - 1), (first + 1).clip(0, old - 1), share
