@@ -205,13 +205,13 @@ def _after(stream: StreamClassifier, source: FrameSource, mistake: Mistake) -> N
     return prediction.probabilities
 
 
-def drawn(count: int) -> Iterator[Shown]:
+def drawn(count: int, side: int = DRAWN_SIDE) -> Iterator[Shown]:
     """Draw test clips as a camera's file would have them: 30 frames a second, 16 : 9."""
     for clip in drawn_clips("test", count):
-        pictures = render(clip, round(DRAWN_SECONDS * DRAWN_FPS), DRAWN_FPS, DRAWN_SIDE)
-        side = round(DRAWN_SIDE * (WIDTH - 1) / 2)
+        pictures = render(clip, round(DRAWN_SECONDS * DRAWN_FPS), DRAWN_FPS, side)
+        margin = (0, 0), (round(side * (WIDTH - 1) / 2),) * 2, (0, 0)
         # The margins mirror the picture: only who does not cut them off sees them.
-        wide = [np.pad(picture, ((0, 0), (side, side), (0, 0)), "reflect") for picture in pictures]
+        wide = [np.pad(picture, margin, "reflect") for picture in pictures]
         frames = [Frame(picture, i / DRAWN_FPS, 1 / DRAWN_FPS) for i, picture in enumerate(wide)]
         yield FrameSource(f"figure {clip.index}", frames), clip.label
 
@@ -244,6 +244,9 @@ def main(
     videos: Annotated[Path | None, typer.Option(help="The folder of a list's files.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Names of the classes, one a line.")] = None,
     count: Annotated[int, typer.Option("--drawn", min=1, help="How many to draw.")] = DRAWN,
+    side: Annotated[
+        int, typer.Option(min=32, help="Height of drawn pictures: how much is lost in resizing.")
+    ] = DRAWN_SIDE,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Measure what common mistakes before the network cost."""
@@ -251,7 +254,7 @@ def main(
     loaded = StreamModel(model or embedded.MODEL, labels=named)
     console = Console(stderr=True)
     if data is None:
-        shown: Iterable[Shown] = drawn(count)
+        shown: Iterable[Shown] = drawn(count, side)
     else:
         found = find_clips(data, videos, loaded.labels, min_classes=1)
         shown = ((open_clip(clip, loaded.fps), clip.label) for clip in found)
