@@ -108,6 +108,7 @@ def test_the_published_file_on_a_list(
     assert row["protocol"]["antialias"] == (not options)
     assert "1 of 5 videos are missing" in done.stderr
     assert ("spelt in another way" in done.stderr) == (kind == "kinetics")
+    assert ("4 clips are the seconds of a whole video" in done.stderr) == (kind == "kinetics")
 
 
 def test_a_base_model_sees_its_frames_at_once(base_model: Path, tmp_path: Path) -> None:

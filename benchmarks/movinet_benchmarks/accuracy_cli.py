@@ -109,6 +109,9 @@ def accuracy(
 
     if missing:
         say(f"{missing} of {len(chosen)} videos are missing; the first: {lost}")
+    if parts := [clip.path.name for clip in clips if clip.seconds is not None]:
+        # A file that was cut before would lose its beginning here, and nothing would show it.
+        say(f"{len(parts)} clips are the seconds of a whole video that the table names: {parts[0]}")
     for line in _spelling_lines(all_judges):
         say(line)
     columns = (TextColumn("clips"), BarColumn(), TimeRemainingColumn())
