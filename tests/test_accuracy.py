@@ -16,7 +16,7 @@ from movinet_benchmarks.lists import KineticsClip, ListedClip, format_kinetics, 
 from movinet_benchmarks.protocol import Protocol, as_published, bilinear, filled, middle
 from movinet_convert import clip_graph, flatbuffer, metadata
 from movinet_convert.parameters import random_weights
-from movinet_convert.weights import LoadedWeights
+from movinet_convert.weights import LoadedWeights, load_weights
 from movinet_models.family import lookup
 from movinet_runtime import StreamClassifier, StreamModel, open_frames, read_labels
 from movinet_runtime.errors import ModelFileError, UsageError
@@ -231,3 +231,15 @@ def _base_like() -> ClipModel:
     model = ClipModel.__new__(ClipModel)
     model.path, model.labels = Path("m.tflite"), ["a"]
     return model
+
+
+def test_a_base_model_answers_as_the_reference_does(shared: Path, tmp_path: Path) -> None:
+    spec, golden = lookup("a0-base"), np.load(shared / "reference/a0_base/golden.npz")
+    loaded = load_weights(str(shared / "reference/a0_base/ckpt"), spec)
+    graph = clip_graph.build(spec, loaded.weights, len(golden["frames"]))
+    about = metadata.describe(spec, "float32", loaded, None, graph)
+    named = metadata.buffers(about, list(graph.outputs))
+    path = tmp_path / "a0-base.tflite"
+    path.write_bytes(flatbuffer.serialize(graph, spec.id, named))
+    logits = ClipModel(path).classify(list(golden["frames"]))
+    assert np.abs(logits - golden["logits"]).max() < 1e-4 * np.ptp(golden["logits"])
