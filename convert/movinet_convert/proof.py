@@ -7,13 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from movinet_benchmarks.clip_model import ClipModel, load_model
 from movinet_benchmarks.fidelity import sqnr
 from movinet_convert.parameters import Array
-from movinet_runtime.classifier import StreamClassifier
-from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.errors import MovinetError
-from movinet_runtime.model_file import ModelFile
-from movinet_runtime.preprocess import SCALE
 
 MAX_ERROR = 1e-4  # of the logits' range
 # Below this a quantized file and its own weights have little to do with each other.
@@ -119,9 +116,8 @@ def model_logits(model: bytes, pictures: NDArray[np.uint8]) -> Array:
 
 def file_logits(path: Path, pictures: NDArray[np.uint8]) -> Array:
     """Run :func:`model_logits` on a file."""
-    runner = load_interpreter(ModelFile.read(path), threads=1).get_signature_runner()
-    if len(runner.get_input_details()) == 1:
-        (logits,) = runner(image=pictures[None] * SCALE).values()
-        return np.asarray(logits, np.float32)
-    classifier = StreamClassifier(path, horizon=0)  # as a clip network remembers
-    return np.stack([classifier.step(picture).logits for picture in pictures])
+    model = load_model(path)
+    if isinstance(model, ClipModel):
+        return model.classify(list(pictures))[None]
+    stream = model.stream(horizon=0)  # as a clip network remembers
+    return np.stack([stream.step(picture).logits for picture in pictures])
