@@ -257,7 +257,9 @@ def _rows(model_id: str, dataset: str, kinds: Sequence[str]) -> tuple[str, tuple
         offered = ", ".join(dict.fromkeys(f"{row.kind} ({row.dataset})" for row in all_rows))
         raise UsageError(f"{model_id} is not to be had so; its sources: {offered}")
     if model_id in MODEL_IDS:
-        raise UsageError(f"nobody publishes weights for {model_id}: movinet export --weights")
+        raise UsageError(
+            f"nobody publishes weights for {model_id}: give --weights to movinet export"
+        )
     raise UsageError(f"unknown model '{model_id}'; published: {', '.join(SOURCES)}")
 
 
