@@ -140,8 +140,5 @@ class _Fixed:
 def _residuals(graph: Graph) -> set[str]:
     """Name the sums of a layer's two paths: additions of what a convolution gives."""
     convolved = {op.outputs[0] for op in graph.ops if op.kind == "CONV_2D"}
-    return {
-        op.outputs[0]
-        for op in graph.ops
-        if op.kind == "ADD" and not convolved.isdisjoint(op.inputs)
-    }
+    sums = (op for op in graph.ops if op.kind == "ADD")
+    return {op.outputs[0] for op in sums if not convolved.isdisjoint(op.inputs)}
