@@ -141,4 +141,4 @@ def _fidelities(
     streams = Streams([images], plan.long_frames)
     truth = record(plan.against, streams)
     found = {name: compare(path, record(path, streams), truth) for name, path in names.items()}
-    return {name: StreamFidelity(one.short, one.long) for name, one in found.items()}
+    return {name: StreamFidelity(**one.parts) for name, one in found.items()}

@@ -8,6 +8,7 @@ from ai_edge_litert import schema_py_generated as tfl
 from numpy.typing import NDArray
 
 from movinet_convert.graph import Graph, Op, Quantization, Tensor
+from movinet_convert.versions import METADATA_NAME, min_runtime_version, operator_version
 
 SIGNATURE = "serving_default"
 FILE_IDENTIFIER = b"TFL3"
@@ -32,6 +33,15 @@ ACTIVATIONS = {"": "NONE", "relu": "RELU", "relu6": "RELU6", "relu_n1_to_1": "RE
 DTYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int32": "INT32", "int8": "INT8"}
 
 
+def pack(model: tfl.ModelT) -> bytes:
+    """Return a model as the bytes of a ``.tflite`` file, its constants aligned."""
+    for buffer in model.buffers:
+        buffer.__class__ = _AlignedBuffer
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
 class _AlignedBuffer(tfl.BufferT):  # type: ignore[misc]
     """A buffer whose bytes start at a multiple of 16; the generated class aligns to one byte."""
 
@@ -40,7 +50,7 @@ class _AlignedBuffer(tfl.BufferT):  # type: ignore[misc]
         if self.data is not None:
             builder.StartVector(1, len(self.data), ALIGNMENT)
             builder.head -= len(self.data)
-            builder.Bytes[builder.head : builder.head + len(self.data)] = self.data
+            builder.Bytes[builder.head : builder.head + len(self.data)] = bytes(self.data)
             data = builder.EndVector()
         tfl.BufferStart(builder)
         if data is not None:
@@ -67,9 +77,13 @@ def serialize(graph: Graph, description: str, metadata: dict[str, bytes]) -> byt
     subgraph.tensors = [_tensor(t, model.buffers) for t in graph.tensors.values()]
     subgraph.inputs = [index[t] for t in graph.inputs.values()]
     subgraph.outputs = [index[t] for t in graph.outputs.values()]
-    kinds = list(dict.fromkeys(op.kind for op in graph.ops))
-    model.operatorCodes = [_operator_code(kind) for kind in kinds]
-    subgraph.operators = [_operator(op, index, kinds) for op in graph.ops]
+    versions = [(op.kind, operator_version(op, graph)) for op in graph.ops]
+    codes = list(dict.fromkeys(versions))
+    model.operatorCodes = [_operator_code(*code) for code in codes]
+    subgraph.operators = [
+        _operator(op, index, codes.index(version))
+        for op, version in zip(graph.ops, versions, strict=True)
+    ]
     model.subgraphs = [subgraph]
 
     signature = tfl.SignatureDefT()
@@ -79,20 +93,19 @@ def serialize(graph: Graph, description: str, metadata: dict[str, bytes]) -> byt
     model.signatureDefs = [signature]
 
     model.metadata = []
-    for name, content in metadata.items():
+    needed = {METADATA_NAME: min_runtime_version(codes)}
+    for name, content in (needed | metadata).items():
         entry = tfl.MetadataT()
         entry.name = name
         entry.buffer = len(model.buffers)
         model.buffers.append(_buffer(content))
         model.metadata.append(entry)
 
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return pack(model)
 
 
 def _buffer(data: bytes | None) -> tfl.BufferT:
-    buffer = _AlignedBuffer()
+    buffer = tfl.BufferT()
     buffer.data = data
     return buffer
 
@@ -123,18 +136,18 @@ def _flat(value: NDArray[Any], dtype: type) -> NDArray[Any]:
     return np.atleast_1d(np.asarray(value, dtype))
 
 
-def _operator_code(kind: str) -> tfl.OperatorCodeT:
+def _operator_code(kind: str, version: int) -> tfl.OperatorCodeT:
     code = tfl.OperatorCodeT()
     code.builtinCode = getattr(tfl.BuiltinOperator, kind)
     # Readers of older schemas look at the 8-bit field first.
     code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-    code.version = 1
+    code.version = version
     return code
 
 
-def _operator(op: Op, index: dict[str, int], kinds: list[str]) -> tfl.OperatorT:
+def _operator(op: Op, index: dict[str, int], code: int) -> tfl.OperatorT:
     packed = tfl.OperatorT()
-    packed.opcodeIndex = kinds.index(op.kind)
+    packed.opcodeIndex = code
     packed.inputs = [index[t] for t in op.inputs]
     packed.outputs = [index[t] for t in op.outputs]
     if op.kind in OPTIONS:

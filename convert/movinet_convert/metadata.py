@@ -1,46 +1,33 @@
-"""What an exported file says about itself: the toolkit's JSON and TFLite's own metadata.
+"""What an exported file says about itself: the toolkit's JSON, and TFLite's own metadata.
 
-The JSON is documented in docs/model-file.md. TFLite's metadata (the flatbuffer schema of
-the TFLite Support library, identifier M001) names ``labels.txt``, which lies in a zip
-archive behind the flatbuffer, so that other tools find the labels where they look.
+The JSON is documented in docs/model-file.md.
 """
 
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
-
+from movinet_convert import tflite_metadata
 from movinet_convert.graph import Graph
-from movinet_convert.weights import LoadedWeights
+from movinet_convert.sources import LoadedWeights
 from movinet_models.family import ModelSpec
-from movinet_models.registry import LICENCE
 from movinet_runtime.model_file import METADATA_NAME, METADATA_VERSION
 
-TFLITE_METADATA = "TFLITE_METADATA"
-LABELS_FILE = "labels.txt"
-TENSOR_AXIS_LABELS = 2  # AssociatedFileType: one label a line, along the last axis
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same export gives the same bytes
 
 
-def describe(
-    spec: ModelSpec,
-    variant: str,
-    loaded: LoadedWeights,
-    labels: list[str] | None,
-    graph: Graph,
-) -> dict[str, Any]:
-    """Return the description that goes into the file."""
+def describe(spec: ModelSpec, loaded: LoadedWeights, labels: list[str] | None) -> dict[str, Any]:
+    """Return what all variants of a model say about themselves."""
     arch = spec.architecture
-    random = loaded.source.startswith("random")
     frames = loaded.clip_frames or arch.frames
     return {
         "version": METADATA_VERSION,
         "model": spec.id,
-        "variant": variant,
+        "variant": None,
         "classes": loaded.classes,
         "labels": labels,
         "resolution": spec.resolution,
@@ -48,12 +35,14 @@ def describe(
         "clip_frames": frames,
         "horizon": (loaded.horizon or frames) if spec.streams else 0,
         "input_range": [0.0, 1.0],
-        "states": {name: name for name in graph.inputs if name in graph.outputs},
-        "in_place": graph.updates_in_place(),
+        "gate": loaded.gate,
+        "states": {},
+        "in_place": False,
         "weights": {
-            "source": _public(loaded.source),
+            "source": _public(loaded),
             "sha256": loaded.sha256,
-            "licence": None if random else LICENCE,
+            "licence": loaded.licence,
+            "int8_share": round(loaded.int8_share, 4),
         },
         "tools": {
             name: version(name) for name in ("movinet-convert", "ai-edge-litert", "flatbuffers")
@@ -61,18 +50,28 @@ def describe(
     }
 
 
-def _public(source: str) -> str:
+def of_variant(about: Mapping[str, Any], variant: str, graph: Graph) -> dict[str, Any]:
+    """Return the description of one variant."""
+    states = {name: name for name in graph.inputs if name in graph.outputs}
+    in_place = graph.updates_in_place()
+    return {**about, "variant": variant, "states": states, "in_place": in_place}
+
+
+def _public(loaded: LoadedWeights) -> str:
     """Name a source without the folders of the machine it was on."""
-    return source if "://" in source or source.startswith("random") else Path(source).name
+    untrained, published = loaded.licence is None, "://" in loaded.source
+    return loaded.source if untrained or published else Path(loaded.source).name
 
 
-def buffers(description: dict[str, Any], output_names: list[str]) -> dict[str, bytes]:
+def buffers(description: dict[str, Any], graph: Graph) -> dict[str, bytes]:
     """Return the metadata buffers of a file by name."""
     raw = json.dumps(description, ensure_ascii=False, separators=(",", ":")).encode()
-    found = {METADATA_NAME: raw}
-    if description["labels"] is not None:
-        found[TFLITE_METADATA] = _tflite_metadata(description, output_names)
-    return found
+    return {
+        METADATA_NAME: raw,
+        tflite_metadata.NAME: tflite_metadata.tflite_metadata(
+            description, list(graph.inputs), list(graph.outputs)
+        ),
+    }
 
 
 def with_labels(content: bytes, labels: list[str] | None) -> bytes:
@@ -81,48 +80,6 @@ def with_labels(content: bytes, labels: list[str] | None) -> bytes:
         return content
     file = io.BytesIO(content)
     with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
-        entry = zipfile.ZipInfo(LABELS_FILE, ZIP_TIME)
+        entry = zipfile.ZipInfo(tflite_metadata.LABELS_FILE, ZIP_TIME)
         archive.writestr(entry, "".join(f"{label}\n" for label in labels))
     return file.getvalue()
-
-
-def _tflite_metadata(description: dict[str, Any], output_names: list[str]) -> bytes:
-    builder = flatbuffers.Builder(1024)
-    labels = _table(
-        builder, {0: builder.CreateString(LABELS_FILE)}, int8_fields={2: TENSOR_AXIS_LABELS}
-    )
-    tensors = []
-    for name in output_names:
-        fields = {0: builder.CreateString(name)}
-        if name == "logits":
-            fields[6] = _vector(builder, [labels])
-        tensors.append(_table(builder, fields))
-    subgraph = _table(builder, {3: _vector(builder, tensors)})
-    model = _table(
-        builder,
-        {
-            0: builder.CreateString(f"MoViNet {description['model']} {description['variant']}"),
-            3: _vector(builder, [subgraph]),
-        },
-    )
-    builder.Finish(model, file_identifier=b"M001")
-    return bytes(builder.Output())
-
-
-def _table(
-    builder: flatbuffers.Builder, fields: dict[int, int], int8_fields: dict[int, int] | None = None
-) -> int:
-    """Write a table; fields by their number in the schema."""
-    builder.StartObject(8)
-    for number, offset in fields.items():
-        builder.PrependUOffsetTRelativeSlot(number, offset, 0)
-    for number, value in (int8_fields or {}).items():
-        builder.PrependInt8Slot(number, value, 0)
-    return int(builder.EndObject())
-
-
-def _vector(builder: flatbuffers.Builder, offsets: list[int]) -> int:
-    builder.StartVector(4, len(offsets), 4)
-    for offset in reversed(offsets):
-        builder.PrependUOffsetTRelative(offset)
-    return int(builder.EndVector())

@@ -7,14 +7,20 @@ MovinetError                 anything the command line reports without a traceba
 ├── StateError               a state that does not fit the model
 ├── SourceError              a video, GIF or folder that gives no frames
 ├── LabelsError              labels that do not fit the logits
-└── WeightsError             weights that do not fit the network (movinet-convert)
+├── WeightsError             weights that do not fit the network (movinet-convert)
+└── FetchError               weights that could not be downloaded, or are not what they were
 """
 
 from collections.abc import Sequence
 
 
 class MovinetError(Exception):
-    """Base of all errors that are the input's fault, not the program's."""
+    """Base of all errors that are the input's fault, not the program's.
+
+    ``exit_code`` is what the command line ends with: 2, or 1 where a proof or a gate failed.
+    """
+
+    exit_code = 2
 
 
 class UsageError(MovinetError):
@@ -56,3 +62,7 @@ class WeightsError(MovinetError):
     ) -> None:
         super().__init__(message)
         self.missing, self.extra, self.misshapen = list(missing), list(extra), list(misshapen)
+
+
+class FetchError(MovinetError):
+    """Weights that no source gave, or a download that is not what it should be."""

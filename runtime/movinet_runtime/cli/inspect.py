@@ -14,6 +14,9 @@ from movinet_runtime.inspection import inspect as inspect_model
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.tensors import TensorSpec
 
+# The two forms of the hard sigmoid in squeeze-excitation.
+GATES = {"fifth": "clip(x/5 + 1/2, 0, 1)", "sixth": "relu6(x + 3) / 6"}
+
 
 def inspect(
     model: Annotated[Path, typer.Argument(help="A .tflite file.")],
@@ -47,6 +50,12 @@ def summary(found: Inspection, title: str) -> Table:
     if about:
         table.add_row("model", f"{about['model']} {about['variant']}")
         table.add_row("weights", f"{about['weights']['source']}")
+        if licence := about["weights"].get("licence"):
+            table.add_row("licence", str(licence))
+        if gate := about.get("gate"):
+            table.add_row("gate", f"{gate} ({GATES.get(gate, 'unknown')})")
+        if about.get("parity", {}).get("forced"):
+            table.add_row("parity", "[bold red]FAILED against its source; written by --force[/]")
         labels = about.get("labels")
         table.add_row("classes", f"{about['classes']}{'' if labels else ' (no labels)'}")
         table.add_row("frames a second", f"{about['fps']:g}")

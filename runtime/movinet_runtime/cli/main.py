@@ -24,8 +24,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("movinet-runtime", "Classify a video, GIF or folder of images frame by frame."),
     "inspect": ("movinet-runtime", "Show what is inside a model file."),
     "models": ("movinet-models", "List the family and where weights come from."),
+    "pull": ("'movinet-models[pull]'", "Download published weights, or check a file of them."),
     "figures": ("'movinet-models[figures]'", "Draw a data set of human figures in action."),
-    "train": ("'movinet-convert[hub]'", "Teach a model one's own classes."),
+    "train": ("movinet-convert", "Teach a model one's own classes."),
     "export": ("movinet-convert", "Make TFLite files from weights."),
     "bench": ("movinet-benchmarks", "Measure models beside each other; compare measurements."),
     "accuracy": ("movinet-benchmarks", "Count how often models are right on labelled clips."),
@@ -115,7 +116,7 @@ def movinet(
 
 
 def main() -> None:
-    """Run the command line; errors of the input are one line and exit code 2."""
+    """Run the command line; errors of the input are one line and exit code 2 (failed proofs: 1)."""
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     hide_native_messages_at_exit()
     # As if interrupted: unfinished outputs are removed on the way out.
@@ -126,7 +127,7 @@ def main() -> None:
         if DEBUG in sys.argv:
             raise
         print(f"movinet: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         print("movinet: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
