@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from movinet_benchmarks.bench_cli import GATE_PROCESSES, GATE_ROUNDS
-from movinet_benchmarks.simulation import SETTINGS, UNPAIRED, Setting, simulated, steps, table_of
+from movinet_benchmarks.simulation import (
+    SETTINGS,
+    UNPAIRED,
+    Setting,
+    drift,
+    simulated,
+    steps,
+    table_of,
+)
 from movinet_benchmarks.statistics import Processes, ratio, student, summary
 from movinet_benchmarks.timing import HOT_ROUNDS, PROCESSES
 from movinet_runtime.errors import UsageError
@@ -22,7 +30,7 @@ def test_intervals_hold_where_loads_scatter(setting: Setting) -> None:
     """Steps of one load say nothing about the next: 23 of 60 held when they were the unit."""
     found = simulated(setting, 60, seed=1)
     assert found.held >= 54
-    assert found.held_of_one_load < 40
+    assert found.held_of_one_load < found.held - 10
     console = Console(record=True, width=120)
     console.print(table_of([(setting, found)]))
     assert f"{found.held / 60:.1%}" in console.export_text()
@@ -35,6 +43,22 @@ def test_the_gate_alarms_and_catches_as_promised() -> None:
     found = simulated(setting, 20, seed=1)
     assert found.alarms == 0
     assert found.caught >= 19
+
+
+@pytest.mark.parametrize("disturbed", ["base", "new"])
+def test_a_few_processes_may_be_disturbed(disturbed: str) -> None:
+    """Another program takes the core for most of two processes, while one model steps."""
+    rng = np.random.default_rng(3)
+    alarms = caught = 0
+    for _ in range(20):
+        machine = drift(rng, SETTINGS[-1])
+        base, same, slow = (np.array(steps(rng, machine * cost)) for cost in (1, 1, 1.1))
+        for table in (base,) if disturbed == "base" else (same, slow):
+            table[[4, 11]] *= 1.8
+        alarms += ratio(rows(base), rows(same), paired=True).slower_than(0.05)
+        caught += ratio(rows(base), rows(slow), paired=True).slower_than(0.05)
+    assert alarms == 0
+    assert caught >= 16  # with a plain mean none
 
 
 def test_the_medians_interval_holds() -> None:

@@ -27,7 +27,7 @@ from movinet_runtime.plot import new_figure
 REGRESSION = 1
 MEASURE = "measure"
 # As many processes as show 5 % among loads that scatter by 3 % (docs/benchmarks.md).
-GATE_PROCESSES, GATE_ROUNDS = 20, 100
+GATE_PROCESSES, GATE_ROUNDS = 24, 100
 COLOURS = {"same": "", "better": "green", "worse": "bold red"}
 
 

@@ -49,7 +49,7 @@ class Outcome:
     caught: int
 
 
-SETTINGS = (Setting(5, 60, True), Setting(10, 60, True), Setting(20, 100, True))
+SETTINGS = (Setting(5, 60, True), Setting(10, 60, True), Setting(24, 100, True))
 UNPAIRED = Setting(10, 60, False)
 
 

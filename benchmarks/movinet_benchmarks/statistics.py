@@ -24,15 +24,18 @@ NORMAL = 1.959964  # standard deviations that hold LEVEL of a normal distributio
 BLOCK = 8
 # Fewer say nothing about the scatter from load to load.
 MIN_PROCESSES = 3
+# Left out at each end of the processes: where another program took the core for most of a
+# process, its median is no matter of the load's luck (seen: 0.6 and 1.8 times the others').
+TRIMMED = 0.3
 
 
 @dataclass(frozen=True)
 class Summary:
     """Statistics of a duration, in its own unit; the names are those of benchmark_model.
 
-    ``median`` is the geometric mean of the processes' medians; ``median_low`` and
-    ``median_high`` bound it at 95 %, None where the processes are too few to tell. The
-    others are of all samples together, ``first`` of the first process.
+    ``median`` is the geometric mean of the processes' medians, without three tenths of them at
+    either end; ``median_low`` and ``median_high`` bound it at 95 %, None where the processes
+    are too few to tell. The others are of all samples together, ``first`` of the first process.
     """
 
     count: int
@@ -57,10 +60,11 @@ def summary(processes: Processes) -> Summary:
     """
     table = _table(processes)
     p5, p95, p99 = np.percentile(table, (5, 95, 99)).tolist()
+    level = _level(_log_medians(table))
     bounds: tuple[float | None, float | None] = (None, None)
     if len(table) >= MIN_PROCESSES:
-        draw = _Draw.of(table, np.random.default_rng(0))
-        bounds = _interval(_level(table), draw.levels(table), len(table))
+        drawn = _Draw.of(table, np.random.default_rng(0)).log_medians(table)
+        bounds = _interval(float(level), _level(drawn), len(table))
     return Summary(
         count=table.size,
         first=float(table[0, 0]),
@@ -68,7 +72,7 @@ def summary(processes: Processes) -> Summary:
         max=float(table.max()),
         avg=float(table.mean()),
         std=float(table.std()),
-        median=math.exp(_level(table)),
+        median=math.exp(level),
         median_low=bounds[0],
         median_high=bounds[1],
         p5=p5,
@@ -120,9 +124,10 @@ def ratio(base: Processes, new: Processes, paired: bool, seed: int = 0) -> Ratio
     rng = np.random.default_rng(seed)
     first = _Draw.of(before, rng)
     second = first if paired else _Draw.of(after, rng)
-    drawn = second.levels(after) - first.levels(before)
-    value = _level(after) - _level(before)
-    return Ratio(math.exp(value), *_interval(value, drawn, fewest))
+    value = _difference(_log_medians(before), _log_medians(after), paired)
+    drawn = _difference(first.log_medians(before), second.log_medians(after), paired)
+    low, high = _interval(float(value), drawn, fewest)
+    return Ratio(math.exp(value), low, high)
 
 
 def student(freedom: int) -> float:
@@ -152,8 +157,20 @@ def _table(processes: Processes) -> Array:
     return table
 
 
-def _level(table: Array) -> float:
-    return float(np.log(np.median(table, axis=1)).mean())
+def _log_medians(table: Array) -> Array:
+    return np.asarray(np.log(np.median(table, axis=-1)))
+
+
+def _difference(before: Array, after: Array, paired: bool) -> Array:
+    """Of pairs, what differs in each process; else of two levels."""
+    return _level(after - before) if paired else _level(after) - _level(before)
+
+
+def _level(logs: Array) -> Array:
+    """The mean over processes (the last axis), trimmed."""
+    count = logs.shape[-1]
+    left_out = int(TRIMMED * count)
+    return np.asarray(np.sort(logs, axis=-1)[..., left_out : count - left_out].mean(axis=-1))
 
 
 @dataclass(frozen=True)
@@ -172,10 +189,9 @@ class _Draw:
         steps = (starts[..., None] + np.arange(block)).reshape(*shape[:2], -1)
         return cls(rng.integers(0, processes, shape[:2]), steps)
 
-    def levels(self, table: Array) -> Array:
-        """Return the log level of each resample."""
-        drawn = table[self.processes[..., None], self.steps]
-        return np.asarray(np.log(np.median(drawn, axis=2)).mean(axis=1))
+    def log_medians(self, table: Array) -> Array:
+        """Return those of each process of each resample."""
+        return _log_medians(table[self.processes[..., None], self.steps])
 
 
 def _interval(value: float, drawn: Array, processes: int) -> tuple[float, float]:
