@@ -12,8 +12,8 @@ from movinet_convert import flatbuffer, metadata, stream_graph
 from movinet_convert.parameters import random_weights
 from movinet_convert.weights import LoadedWeights
 from movinet_models.family import ModelSpec, lookup
-from movinet_runtime.frames import Frame
 from movinet_runtime.quiet import hide_native_messages_at_exit
+from movinet_runtime.sources.frame import Frame
 
 hide_native_messages_at_exit()
 

@@ -19,7 +19,7 @@ from movinet_models.figures.scene import Scene
 from movinet_runtime import StreamClassifier, StreamModel
 from movinet_runtime.errors import LabelsError, WeightsError
 from movinet_runtime.model_file import ModelFile
-from movinet_runtime.writer import save_frames
+from movinet_runtime.outputs.video import save_frames
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 SPEC = lookup("a0-stream")

@@ -174,7 +174,7 @@ def test_video_without_frames(tmp_path: Path) -> None:
 
 
 def test_no_frames_is_an_error() -> None:
-    from movinet_runtime.frames import FrameSource
+    from movinet_runtime.sources.source import FrameSource
 
     with pytest.raises(SourceError, match="nothing has no frames"):
         list(FrameSource("nothing", []).sampled(5))

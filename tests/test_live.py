@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from movinet_runtime import live, open_frames
+from movinet_runtime import open_frames
 from movinet_runtime.errors import MissingPackageError, SourceError
+from movinet_runtime.sources import live
 from tests.rtsp import rtsp_server
 
 RATE = 25.0

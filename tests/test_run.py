@@ -14,7 +14,7 @@ from PIL import Image
 
 from movinet_runtime import open_frames
 from movinet_runtime.errors import UsageError
-from movinet_runtime.writer import save_frames
+from movinet_runtime.outputs.video import save_frames
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 
@@ -128,7 +128,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
 def test_two_writers_of_one_name_leave_a_whole_file(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np\nfrom pathlib import Path\n"
-        "from movinet_runtime.writer import save_frames\n"
+        "from movinet_runtime.outputs.video import save_frames\n"
         "frames = [np.full((64, 64, 3), int(sys.argv[2]), np.uint8)] * 50\n"
         "save_frames(Path(sys.argv[1]), frames, 10)\n"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from movinet_runtime.errors import SourceError, UsageError
-from movinet_runtime.frames import open_frames
+from movinet_runtime.sources import open_frames
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 MIN_CLASSES = 2

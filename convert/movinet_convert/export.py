@@ -28,10 +28,10 @@ from movinet_models.labels import kinetics600
 from movinet_runtime.classifier import StreamClassifier, checked_labels
 from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.files import written_whole
-from movinet_runtime.frames import open_frames
 from movinet_runtime.inspection import Inspection, inspect
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import SCALE, resized
+from movinet_runtime.sources import open_frames
 
 KINETICS_CLASSES = 600
 PARITY_FRAMES = 16

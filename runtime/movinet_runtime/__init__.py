@@ -21,24 +21,26 @@ if TYPE_CHECKING:
     )
     from movinet_runtime.decisions import Event, Selection, events, smoothed
     from movinet_runtime.errors import MovinetError
-    from movinet_runtime.frames import Frame, FrameSource, open_frames, sample
     from movinet_runtime.preprocess import prepare
+    from movinet_runtime.sources import open_frames
+    from movinet_runtime.sources.frame import Frame, sample
+    from movinet_runtime.sources.source import FrameSource
 
 _HOMES = {
     "Event": "decisions",
     "Selection": "decisions",
     "events": "decisions",
     "smoothed": "decisions",
-    "Frame": "frames",
-    "FrameSource": "frames",
+    "Frame": "sources.frame",
+    "FrameSource": "sources.source",
     "MovinetError": "errors",
     "Prediction": "classifier",
     "StreamClassifier": "classifier",
     "StreamModel": "classifier",
-    "open_frames": "frames",
+    "open_frames": "sources",
     "prepare": "preprocess",
     "read_labels": "classifier",
-    "sample": "frames",
+    "sample": "sources.frame",
 }
 
 __all__ = [

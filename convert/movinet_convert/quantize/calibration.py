@@ -18,9 +18,10 @@ from movinet_convert.graph import Graph
 from movinet_models.figures import drawn
 from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.errors import SourceError
-from movinet_runtime.frames import IMAGES, open_frames
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import SCALE, resized
+from movinet_runtime.sources import open_frames
+from movinet_runtime.sources.files import IMAGES
 
 Frames = list[NDArray[np.uint8]]
 Moments = dict[str, NDArray[np.float64]]

@@ -14,8 +14,9 @@ from movinet_benchmarks.clips import LabelledClip
 from movinet_convert.backend import keras
 from movinet_convert.parameters import Array
 from movinet_runtime.errors import SourceError
-from movinet_runtime.frames import FrameSource, open_frames
 from movinet_runtime.preprocess import SCALE, resized
+from movinet_runtime.sources import open_frames
+from movinet_runtime.sources.source import FrameSource
 
 Video = NDArray[np.uint8]  # [frames, side, side, 3]
 

@@ -1,32 +1,31 @@
 """``movinet run``: labels for a source, frame by frame."""
 
-import csv
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib.metadata import entry_points
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from movinet_runtime.classifier import Prediction, StreamClassifier, read_labels
-from movinet_runtime.decisions import Event, Selection, events, smoothed
+from movinet_runtime.decisions import Selection, events, smoothed
 from movinet_runtime.errors import UsageError
-from movinet_runtime.files import written_whole
-from movinet_runtime.frames import Frame, FrameSource, open_frames
+from movinet_runtime.outputs.events import print_events
+from movinet_runtime.outputs.lines import Sink, csv_lines, print_json
+from movinet_runtime.outputs.plot import plotted
+from movinet_runtime.outputs.table import print_table
+from movinet_runtime.outputs.video import labelled_video
 from movinet_runtime.preprocess import Fit, resized
+from movinet_runtime.sources import open_frames
+from movinet_runtime.sources.frame import Frame
+from movinet_runtime.sources.source import FrameSource
 from movinet_runtime.stats import Stages
 
-BAR_WIDTH = 24
 FITS: dict[str, Fit] = {"crop": "crop", "stretch": "stretch", "pad": "pad"}
 OUTPUT = "Output"
 LIVE = "Live sources"
@@ -205,20 +204,20 @@ def run(
     with ExitStack() as outputs:
         sinks = []
         if csv_file is not None:
-            sinks.append(outputs.enter_context(_csv(csv_file, selection, top_k)))
+            sinks.append(outputs.enter_context(csv_lines(csv_file, selection, top_k)))
         if save is not None:
-            sinks.append(outputs.enter_context(_video(save, selection, rate, total)))
+            sinks.append(outputs.enter_context(labelled_video(save, selection, rate, total)))
         if plot is not None:
-            sinks.append(outputs.enter_context(_plot(plot, selection)))
+            sinks.append(outputs.enter_context(plotted(plot, selection)))
         seen = _predictions(classifier, frames, rate, FITS[fit], on_loss == "reset", stages)
         pairs = _smoothed(islice(seen, max_frames), smooth, mean)
         predictions = _written(pairs, sinks, stages)
         if as_events:
-            _print_events(events(predictions, on, off, min_duration, selection), as_json)
+            print_events(events(predictions, on, off, min_duration, selection), as_json)
         elif as_json:
-            _print_json(predictions, selection, top_k)
+            print_json(predictions, selection, top_k)
         else:
-            _print_table(predictions, selection, top_k, frames.name, total, rate)
+            print_table(predictions, selection, top_k, frames.name, total, rate)
     if save_state is not None:
         classifier.save_state(save_state)
     if stats:
@@ -251,7 +250,6 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 Pair = tuple[Frame, Prediction]
-Sink = Callable[[Frame, Prediction], None]
 
 
 def _predictions(
@@ -294,114 +292,3 @@ def _written(pairs: Iterator[Pair], sinks: list[Sink], stages: Stages) -> Iterat
             for sink in sinks:
                 sink(frame, prediction)
         yield prediction
-
-
-@contextmanager
-def _csv(path: Path, selection: Selection, top_k: int) -> Iterator[Sink]:
-    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as f:
-        writer = csv.writer(f)
-        writer.writerow(["frame", "time", "rank", "label", "probability"])
-
-        def sink(_: Frame, prediction: Prediction) -> None:
-            for rank, (label, p) in enumerate(selection.top(prediction, top_k), start=1):
-                writer.writerow([prediction.index, prediction.time, rank, label, f"{p:.6f}"])
-
-        yield sink
-
-
-@contextmanager
-def _video(path: Path, selection: Selection, fps: float, total: int | None) -> Iterator[Sink]:
-    from movinet_runtime.overlay import Overlay
-    from movinet_runtime.writer import frame_writer
-
-    overlay = Overlay(total=total, selection=selection)
-    with frame_writer(path, fps) as write:
-        yield lambda frame, prediction: write(overlay.draw(frame.image, prediction))
-
-
-@contextmanager
-def _plot(path: Path, selection: Selection) -> Iterator[Sink]:
-    from movinet_runtime.plot import draw_course
-
-    seen: list[Prediction] = []
-    yield lambda _, prediction: seen.append(prediction)
-    draw_course(path, seen, selection)
-
-
-def _print_events(found: Iterator[Event], as_json: bool) -> None:
-    for event in found:
-        if as_json:
-            print(json.dumps(asdict(event), ensure_ascii=False), flush=True)
-        else:
-            lasted = "" if event.duration is None else f"  after {event.duration:.1f} s"
-            line = f"{event.time:7.2f} s  {event.kind:5}  {event.probability:6.1%}  {event.label}"
-            print(line + lasted, flush=True)
-
-
-def _print_json(predictions: Iterator[Prediction], selection: Selection, top_k: int) -> None:
-    last = None
-    for last in predictions:
-        print(json.dumps(_as_json(last, selection, top_k)), flush=True)
-    if last is not None:
-        final = {"final": True, "frames": last.index + 1}
-        print(json.dumps(final | _as_json(last, selection, top_k)))
-
-
-def _as_json(prediction: Prediction, selection: Selection, top_k: int) -> dict[str, Any]:
-    best = selection.top(prediction, top_k)
-    top = [{"label": label, "probability": p} for label, p in best]
-    return {"frame": prediction.index, "time": prediction.time, "top": top}
-
-
-def _print_table(
-    predictions: Iterator[Prediction],
-    selection: Selection,
-    top_k: int,
-    name: str,
-    total: int | None,
-    fps: float,
-) -> None:
-    console = Console()
-    last = None
-    with _live(console, total, selection) as show:
-        for last in predictions:
-            show(last, _table(selection.top(last, top_k), title=f"{last.time:.1f} s"))
-    if last is not None:
-        seconds = f"{(last.index + 1) / fps:.1f} s"
-        title = f"{name}: {last.index + 1} frames, {seconds}"
-        console.print(_table(selection.top(last, top_k), title=title))
-
-
-@contextmanager
-def _live(console: Console, total: int | None, selection: Selection) -> Iterator[Any]:
-    """Give a function that shows a table in place; on a pipe, a plain line a frame."""
-    if not console.is_terminal:
-        yield lambda prediction, _: _print_line(prediction, selection)
-        return
-    columns = (BarColumn(), TextColumn("{task.completed} frames"), TimeRemainingColumn())
-    progress = Progress(*columns, console=console)
-    task = progress.add_task("frames", total=total)
-    with Live(progress, console=console, transient=True) as live:
-
-        def show(prediction: Prediction, table: Table) -> None:
-            progress.update(task, completed=prediction.index + 1)
-            live.update(Group(table, progress))
-
-        yield show
-
-
-def _print_line(prediction: Prediction, selection: Selection) -> None:
-    best = selection.top(prediction, 1)
-    label, probability = best[0] if best else ("-", 0.0)
-    print(f"{prediction.time:7.2f} s  {probability:6.1%}  {label}", file=sys.stdout, flush=True)
-
-
-def _table(best: list[tuple[str, float]], title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("label", overflow="fold")
-    table.add_column("probability", justify="right")
-    table.add_column("", min_width=BAR_WIDTH)
-    for label, probability in best:
-        bar = "█" * round(probability * BAR_WIDTH)
-        table.add_row(label, f"{probability:.1%}", bar)
-    return table

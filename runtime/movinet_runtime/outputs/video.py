@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from movinet_runtime.classifier import Prediction
+from movinet_runtime.decisions import Selection
 from movinet_runtime.errors import MissingPackageError, UsageError
 from movinet_runtime.files import written_whole
+from movinet_runtime.outputs.overlay import Overlay
+from movinet_runtime.sources.frame import Frame
 
 Write = Callable[[NDArray[np.uint8]], None]
 
@@ -97,3 +101,13 @@ def _video(path: Path, fps: float, quality: int) -> Iterator[Write]:
         yield write
         if stream is not None:
             container.mux(stream.encode(None))
+
+
+@contextmanager
+def labelled_video(
+    path: Path, selection: Selection, fps: float, total: int | None
+) -> Iterator[Callable[[Frame, Prediction], None]]:
+    """Give a function that adds a frame with its labels and curves."""
+    overlay = Overlay(total=total, selection=selection)
+    with frame_writer(path, fps) as write:
+        yield lambda frame, prediction: write(overlay.draw(frame.image, prediction))

@@ -6,30 +6,26 @@
 So nothing ever queues up, however slow the consumer is.
 """
 
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from threading import Condition, Event, Thread
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_runtime.errors import MissingPackageError, SourceError
-from movinet_runtime.frames import Frame, upright
+from movinet_runtime.errors import SourceError
+from movinet_runtime.sources.frame import Frame
 
 Image = NDArray[np.uint8]
 # A grabbed picture that is turned into RGB only if it is wanted.
 Grab = Callable[[], Image]
 Opener = Callable[[], Iterator[Grab]]
 
-OPEN_TIMEOUT, READ_TIMEOUT = 10.0, 5.0  # seconds
+JOIN_TIMEOUT = 6.0  # seconds
 FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0  # between attempts to open again, doubling
 GIVE_UP = 300.0  # seconds without a frame
-PICAMERA_SIZE = (640, 480)
 
 
 @dataclass
@@ -80,7 +76,7 @@ class Live:
                 yield frame
         finally:
             self._stop.set()
-            thread.join(READ_TIMEOUT + 1)
+            thread.join(JOIN_TIMEOUT)
 
     def _read(self, grabs: Iterator[Grab], gap: float) -> None:
         start: float | None = None
@@ -134,106 +130,3 @@ class Live:
                 frame = replace(frame, reopened=frame.reopened or self._slot[0].reopened)
             self._slot.append(frame)
             self._changed.notify_all()
-
-
-def _grabs(container: Any) -> Iterator[Grab]:
-    """Decode a container's video for as long as it lasts."""
-    import av
-
-    try:
-        with closing(container):
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for picture in container.decode(stream):
-                yield lambda picture=picture: upright(picture)  # type: ignore[misc]
-    except av.FFmpegError as error:
-        raise SourceError(str(error)) from error
-
-
-def _opened(what: str, advice: str, **options: Any) -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise MissingPackageError(
-            f"{what} needs PyAV to be read: pip install 'movinet-runtime[video]'"
-        ) from error
-    try:
-        container = av.open(what, timeout=(OPEN_TIMEOUT, READ_TIMEOUT), **options)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SourceError(f"cannot open {what}: {reason}; {advice}") from error
-    if not container.streams.video:
-        container.close()
-        raise SourceError(f"{what} has no video stream")
-    return container
-
-
-def open_network(url: str) -> Any:
-    """Return the opened container of an RTSP or HTTP address."""
-    options = {"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}
-    return _opened(url, "is the server running, and the address right?", options=options)
-
-
-def network(url: str) -> Opener:
-    """Open an RTSP or HTTP stream."""
-    return lambda: _grabs(open_network(url))
-
-
-def v4l2(device: str) -> Opener:
-    """Open a USB camera, or what else the kernel shows as /dev/videoN."""
-    advice = "ls /dev/video* shows the cameras; a Pi camera module is picamera:0"
-    return lambda: _grabs(_opened(device, advice, format="v4l2"))
-
-
-def picamera(number: int) -> Opener:
-    """Open a Pi camera module through Picamera2."""
-
-    def opener() -> Iterator[Grab]:
-        try:
-            from picamera2 import Picamera2
-        except ImportError as error:
-            raise MissingPackageError(
-                "picamera:N needs Picamera2: sudo apt install python3-picamera2, and a virtual "
-                "environment made with --system-site-packages"
-            ) from error
-        try:
-            camera = Picamera2(number)
-            # Its BGR888 is RGB in the array's order.
-            main = {"format": "BGR888", "size": PICAMERA_SIZE}
-            camera.configure(camera.create_video_configuration(main=main))
-            camera.start()
-        except (IndexError, RuntimeError) as error:
-            raise SourceError(f"cannot open picamera:{number}: {error}") from error
-        return _picamera_grabs(camera)
-
-    return opener
-
-
-def _picamera_grabs(camera: Any) -> Iterator[Grab]:
-    try:
-        while True:
-            image = camera.capture_array()
-            yield lambda image=image: image  # type: ignore[misc]
-    finally:
-        camera.stop()
-        camera.close()
-
-
-def raw_frames(size: tuple[int, int], fps: float) -> Iterator[Frame]:
-    """Read RGB frames of (width, height) from standard input; its owner sets the pace.
-
-    Raises:
-        SourceError: it breaks off within a frame.
-    """
-    width, height = size
-    count = width * height * 3
-    index = 0
-    while data := sys.stdin.buffer.read(count):
-        if len(data) < count:
-            raise SourceError(
-                f"standard input breaks off within frame {index}: {len(data)} of {count} bytes; "
-                "is --size right?"
-            )
-        image = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-        yield Frame(image, index / fps, 1 / fps)
-        index += 1

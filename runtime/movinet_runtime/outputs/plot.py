@@ -1,6 +1,7 @@
 """Pictures: the course of the probabilities, and how any figure is made and saved."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from movinet_runtime.classifier import Prediction
 from movinet_runtime.decisions import Selection
 from movinet_runtime.errors import MissingPackageError, UsageError
 from movinet_runtime.files import written_whole
+from movinet_runtime.sources.frame import Frame
 
 CURVES = 6
 
@@ -65,3 +67,11 @@ def draw_course(path: Path, predictions: Sequence[Prediction], selection: Select
     axes.grid(alpha=0.3)
     axes.legend(loc="best")
     save_figure(figure, path)
+
+
+@contextmanager
+def plotted(path: Path, selection: Selection) -> Iterator[Callable[[Frame, Prediction], None]]:
+    """Give a function that adds a frame to the plot."""
+    seen: list[Prediction] = []
+    yield lambda _, prediction: seen.append(prediction)
+    draw_course(path, seen, selection)

@@ -1,0 +1,60 @@
+"""The rooms of the code: no circle between modules, and no function too long to read."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {
+    "models": "movinet_models",
+    "runtime": "movinet_runtime",
+    "convert": "movinet_convert",
+    "benchmarks": "movinet_benchmarks",
+}
+LONGEST = 80  # lines of a function without its options and docstring
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its dotted name."""
+    found = {}
+    for room, package in PACKAGES.items():
+        for path in (ROOT / room / package).rglob("*.py"):
+            parts = path.relative_to(ROOT / room).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The names that a module imports anywhere: for types and inside functions as well."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_no_import_circle() -> None:
+    known = modules()
+    needs = {
+        name: {other for other in imported(ast.parse(path.read_text())) if other in known}
+        for name, path in known.items()
+    }
+    assert len(needs) > 100
+    # Names of movinet_runtime itself are looked up in its modules when they are used.
+    needs["movinet_runtime"] = set()
+    while free := {name for name, others in needs.items() if not others & needs.keys()}:
+        needs = {name: others for name, others in needs.items() if name not in free}
+    assert not needs, f"import each other: {sorted(needs)}"
+
+
+@pytest.mark.parametrize("room", ["runtime"])
+def test_no_function_is_too_long(room: str) -> None:
+    for path in (ROOT / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = 0 if not body else (body[-1].end_lineno or 0) - body[0].lineno + 1
+                assert lines <= LONGEST, f"{path.name}: {node.name} has {lines} lines"
