@@ -42,7 +42,7 @@ def test_no_import_circle() -> None:
         name: {other for other in imported(ast.parse(path.read_text())) if other in known}
         for name, path in known.items()
     }
-    assert len(needs) > 100
+    assert len(needs) > 90
     # Names of movinet_runtime itself are looked up in its modules when they are used.
     needs["movinet_runtime"] = set()
     while free := {name for name, others in needs.items() if not others & needs.keys()}:
