@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from movinet_runtime import open_frames
-from movinet_runtime.errors import UsageError
+from movinet_runtime.errors import OutputError
 from movinet_runtime.outputs.video import save_frames
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
         for name in ("a.mp4", "a.gif"):
             path = disk / name
             path.write_bytes(b"before")
-            with pytest.raises(UsageError, match=f"cannot write .*{name}"):
+            with pytest.raises(OutputError, match=f"cannot write .*{name}"):
                 save_frames(path, noise, 5, quality=1)
             assert path.read_bytes() == b"before"
             assert sorted(p.name for p in disk.iterdir()) == [name]

@@ -5,7 +5,8 @@ MovinetError                 anything the command line reports without a traceba
 ├── MissingPackageError      a part that is not installed; names the pip line
 ├── ModelFileError           a .tflite that cannot be read or is no stream model
 ├── StateError               a state that does not fit the model
-├── SourceError              a video, GIF or folder that gives no frames
+├── SourceError              a video, camera or stream that gives no frames
+├── OutputError              an output that cannot be written
 ├── LabelsError              labels that do not fit the logits
 └── WeightsError             weights that do not fit the network (movinet-convert)
 """
@@ -35,6 +36,10 @@ class StateError(MovinetError):
 
 class SourceError(MovinetError):
     """A source of frames that cannot be opened or gives no frames."""
+
+
+class OutputError(MovinetError):
+    """An output that cannot be written: a full disk, a missing folder, no such format."""
 
 
 class LabelsError(MovinetError):

@@ -9,7 +9,7 @@ import numpy as np
 
 from movinet_runtime.classifier import Prediction
 from movinet_runtime.decisions import Selection
-from movinet_runtime.errors import MissingPackageError, UsageError
+from movinet_runtime.errors import MissingPackageError, OutputError
 from movinet_runtime.files import written_whole
 from movinet_runtime.sources.frame import Frame
 
@@ -35,13 +35,13 @@ def save_figure(figure: Any, path: Path) -> None:
     """Write a figure whole, in the format that the name's ending says.
 
     Raises:
-        UsageError: no such picture format.
+        OutputError: no such picture format.
     """
     with written_whole(path) as temporary:
         try:
             figure.savefig(temporary, dpi=120)
         except ValueError as error:
-            raise UsageError(f"cannot draw {path}: {error}") from error
+            raise OutputError(f"cannot draw {path}: {error}") from error
 
 
 def draw_course(path: Path, predictions: Sequence[Prediction], selection: Selection) -> None:
@@ -49,7 +49,7 @@ def draw_course(path: Path, predictions: Sequence[Prediction], selection: Select
 
     Raises:
         MissingPackageError: matplotlib is not installed.
-        UsageError: no such picture format.
+        OutputError: no such picture format.
     """
     if not predictions:
         return

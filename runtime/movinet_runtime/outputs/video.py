@@ -12,7 +12,7 @@ from PIL import Image
 
 from movinet_runtime.classifier import Prediction
 from movinet_runtime.decisions import Selection
-from movinet_runtime.errors import MissingPackageError, UsageError
+from movinet_runtime.errors import MissingPackageError, OutputError
 from movinet_runtime.files import written_whole
 from movinet_runtime.outputs.overlay import Overlay
 from movinet_runtime.sources.frame import Frame
@@ -35,7 +35,7 @@ def frame_writer(path: Path, fps: float, quality: int = QUALITY) -> Iterator[Wri
         quality: constant rate factor of the video, 0 (lossless) to 51.
 
     Raises:
-        UsageError: no such format, no frames, or the file cannot be written.
+        OutputError: no such format, no frames, or the file cannot be written.
         MissingPackageError: a video without PyAV.
     """
     path = Path(path)
@@ -47,9 +47,9 @@ def frame_writer(path: Path, fps: float, quality: int = QUALITY) -> Iterator[Wri
         except BrokenPipeError:  # of the caller's own output
             raise
         except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
         if not temporary.stat().st_size:
-            raise UsageError(f"no frames for {path}")
+            raise OutputError(f"no frames for {path}")
 
 
 def save_frames(
@@ -82,7 +82,7 @@ def _video(path: Path, fps: float, quality: int) -> Iterator[Write]:
     try:
         container = av.open(str(path), "w")
     except ValueError as error:  # the ending is no format
-        raise UsageError(f"cannot write a video named *{path.suffix}; try .mp4 or .gif") from error
+        raise OutputError(f"cannot write a video named *{path.suffix}; try .mp4 or .gif") from error
     stream: Any = None
 
     def write(frame: NDArray[np.uint8]) -> None:
