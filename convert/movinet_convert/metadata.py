@@ -18,7 +18,8 @@ from movinet_convert.graph import Graph
 from movinet_convert.weights import LoadedWeights
 from movinet_models.family import ModelSpec
 from movinet_models.registry import LICENCE
-from movinet_runtime.model_file import METADATA_NAME, METADATA_VERSION
+from movinet_runtime.description import METADATA_VERSION
+from movinet_runtime.model_file import METADATA_NAME
 
 TFLITE_METADATA = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"

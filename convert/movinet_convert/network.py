@@ -15,12 +15,12 @@ import numpy as np
 from movinet_convert.backend import fused_batch_norm, keras, ops
 from movinet_convert.parameters import HARD_SIGMOID_SLOPE, NORM, NORM_EPSILON, Shape, Unit, units
 from movinet_models.family import Layer, ModelSpec, lookup
+from movinet_runtime.tensors import FRAME_COUNT
 
 Tensor = Any  # a Keras tensor: symbolic, or of TensorFlow
 States = dict[str, Tensor]
 Activation = Callable[[Tensor], Tensor] | None
 
-FRAME_COUNT = "state_frame_count"
 NORM_MOMENTUM = 0.97  # for trainings of some thousand steps
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from movinet_runtime.description import Description
 from movinet_runtime.engines.interpreter import load_interpreter, signature_specs
 from movinet_runtime.errors import ModelFileError
 from movinet_runtime.model_file import ModelFile
@@ -26,6 +27,7 @@ class Inspection:
     partitions: int
     ops_outside: Mapping[str, int]
     metadata: Mapping[str, Any]
+    description: Description | None
 
     @property
     def state_bytes(self) -> int:
@@ -71,6 +73,7 @@ def inspect(model: ModelFile) -> Inspection:
         partitions=len(delegates),
         ops_outside=Counter(op["op_name"] for op in outside),
         metadata=model.metadata,
+        description=model.description,
     )
 
 

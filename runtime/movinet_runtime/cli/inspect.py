@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from movinet_runtime.inspection import Inspection
@@ -39,18 +40,18 @@ def inspect(
 
 def summary(found: Inspection, title: str) -> Table:
     """A table of the facts, one a row."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    name = escape(title)  # brackets in names are no markup
+    table = Table(title=name, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     image = next((spec for spec in found.inputs if len(spec.shape) == 5), found.inputs[0])
-    about = found.metadata
-    if about:
-        table.add_row("model", f"{about['model']} {about['variant']}")
-        table.add_row("weights", f"{about['weights']['source']}")
-        labels = about.get("labels")
-        table.add_row("classes", f"{about['classes']}{'' if labels else ' (no labels)'}")
-        table.add_row("frames a second", f"{about['fps']:g}")
-    table.add_row("input", f"{image.name} {list(image.shape)} {image.dtype}")
+    about = found.description
+    if about is not None:
+        table.add_row("model", escape(f"{about.model} {about.variant}"))
+        table.add_row("weights", escape(about.weights))
+        table.add_row("classes", f"{about.classes}{'' if about.labels else ' (no labels)'}")
+        table.add_row("frames a second", f"{about.fps:g}")
+    table.add_row("input", escape(f"{image.name} {list(image.shape)} {image.dtype}"))
     table.add_row("size", _bytes(found.file_bytes))
     states = f"{len(found.states)} ({_bytes(found.state_bytes)})" if found.states else "none"
     table.add_row("states", states)
@@ -66,7 +67,7 @@ def _tensors(title: str, specs: list[TensorSpec]) -> Table:
         table.add_column(column)
     for spec in specs:
         quantized = (f"{spec.scale:g}", str(spec.zero_point)) if spec.scale else ("", "")
-        table.add_row(spec.name, str(list(spec.shape)), spec.dtype.name, *quantized)
+        table.add_row(escape(spec.name), str(list(spec.shape)), spec.dtype.name, *quantized)
     return table
 
 

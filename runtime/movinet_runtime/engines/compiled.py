@@ -6,7 +6,6 @@ in place    one set of buffers is input and output at once: nothing is copied, a
 swapping    two sets change places after each frame, for all other files.
 """
 
-import os
 from threading import Lock
 from typing import Any
 
@@ -47,7 +46,7 @@ class CompiledEngine:
         del interpreter
         with native_messages_hidden():
             self.model = _compile(model, threads)
-        self.in_place = bool(model.metadata.get("in_place"))
+        self.in_place = model.description is not None and model.description.in_place
         self.lock = Lock()
 
     def session(self) -> "CompiledSession":
@@ -155,9 +154,8 @@ def _compile(model: ModelFile, threads: int) -> Any:
         if not _ENVIRONMENT:
             _ENVIRONMENT.append(Environment.create())
         (environment,) = _ENVIRONMENT
-        return CompiledModel.from_file(
-            os.fspath(model.path), environment=environment, options=options
-        )
+        # The bytes that were verified, not what lies at the path by now; the model keeps them.
+        return CompiledModel.from_buffer(model.content, environment=environment, options=options)
     except (ImportError, TypeError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CompiledEngineError(f"no compiled engine for {model.path}: {reason}") from error

@@ -12,14 +12,21 @@ from movinet_runtime.errors import SourceError
 TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
-    """A decoded picture, upright."""
+    """A decoded picture, upright. Frames are told apart by identity, not by their pixels.
 
-    image: NDArray[np.uint8]  # [h, w, 3] RGB
-    time: float  # seconds, from any origin
-    duration: float = 0.0  # seconds it is meant to be seen; 0: not known
-    reopened: bool = False  # the first one after a live source was lost
+    Attributes:
+        image: uint8 [h, w, 3] RGB.
+        time: seconds, from any origin.
+        duration: seconds it is meant to be seen; 0: not known.
+        reopened: whether it is the first one after a live source was lost.
+    """
+
+    image: NDArray[np.uint8]
+    time: float
+    duration: float = 0.0
+    reopened: bool = False
 
 
 def sample(frames: Iterable[Frame], fps: float) -> Iterator[Frame]:
