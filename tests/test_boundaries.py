@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from movinet_runtime import StreamClassifier, StreamModel
-from movinet_runtime.engines import compiled
+from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.errors import ModelFileError, SourceError, StateError, UsageError
 from movinet_runtime.model_file import ModelFile
 from tests.small import DESCRIPTION, SIDE, small_bytes, small_model
@@ -149,7 +149,7 @@ def test_a_loaded_model_keeps_its_labels_threads_and_engine(tmp_path: Path) -> N
     model = StreamModel(small_model(tmp_path / "a.tflite"))
     for ignored in ({"labels": ["a", "b", "c"]}, {"threads": 2}, {"engine": "interpreter"}):
         with pytest.raises(UsageError, match="loaded model has its threads, labels and engine"):
-            StreamClassifier(model, **ignored)  # type: ignore[arg-type]
+            StreamClassifier(model, **ignored)
     with pytest.raises(UsageError, match="not -1"):
         model.stream(horizon=-1)
 
@@ -197,12 +197,11 @@ def test_the_compiled_engine_opens_the_bytes_that_were_verified(
 ) -> None:
     """Someone replaces the file between the check and the opening."""
     path = small_model(tmp_path / "a.tflite")
-    check = compiled.load_interpreter
 
     def swapped(*arguments: Any, **options: Any) -> Any:
-        checked = check(*arguments, **options)
+        checked = load_interpreter(*arguments, **options)
         path.write_bytes(b"something else")
         return checked
 
-    monkeypatch.setattr(compiled, "load_interpreter", swapped)
+    monkeypatch.setattr("movinet_runtime.engines.compiled.load_interpreter", swapped)
     assert StreamClassifier(path, engine="compiled").step(FRAME).logits.shape == (3,)

@@ -102,7 +102,7 @@ class StreamModel:
         self.metadata: Mapping[str, Any] = file.metadata
         self.engine = open_engine(file, threads, engine)
         named = labels or (about.labels if about else None)
-        self.labels = checked_labels(named, self.engine.logits.shape[-1], str(model))
+        self.labels = list(checked_labels(named, self.engine.logits.shape[-1], str(model)))
         self.fps = about.fps if about else DEFAULT_FPS
         counts = FRAME_COUNT in self.engine.states
         self.horizon = about.horizon if about and counts else 0  # 0: none
