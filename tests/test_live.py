@@ -18,6 +18,7 @@ from PIL import Image
 from movinet_runtime import open_frames
 from movinet_runtime.errors import MissingPackageError, SourceError
 from movinet_runtime.sources import live
+from movinet_runtime.sources.live import LiveSource
 from tests.rtsp import rtsp_server
 
 RATE = 25.0
@@ -74,10 +75,9 @@ def address(server: Switched) -> str:
 def test_the_newest_frame_wins() -> None:
     """A consumer that is slow gets pictures of now, not of a queue."""
     with camera() as server:
-        source = open_frames(address(server))
-        assert source.live is not None
+        run = open_frames(address(server)).sampled(10)
         behind, times = [], []
-        for frame in source.sampled(10):
+        for frame in run:
             shown = frame.image.mean() / 40
             behind.append(time.monotonic() - server.since - shown)
             times.append(frame.time)
@@ -85,7 +85,7 @@ def test_the_newest_frame_wins() -> None:
             if len(times) == 6:
                 break
     assert max(behind[1:]) < 1.0  # after five waits a queue would be two seconds behind
-    assert source.live.dropped > 3
+    assert run.dropped > 3
     assert all(later > earlier for earlier, later in pairwise(times))
 
 
@@ -101,9 +101,8 @@ def test_a_lost_stream_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
         for frame in frames:
             if frame.reopened:
                 break
-        frames.close()  # type: ignore[attr-defined]
-    assert source.live is not None
-    assert source.live.reopened == 1
+        frames.close()
+    assert frames.reopened == 1
     assert [("lost" in line, "is back" in line) for line in lines] == [(True, False), (False, True)]
 
 
@@ -118,17 +117,16 @@ def test_an_rtsp_camera_is_followed_and_comes_back(monkeypatch: pytest.MonkeyPat
         assert seen[-1].time == pytest.approx(1.4, abs=0.5)
     with rtsp_server(server.port):
         assert any(frame.reopened for frame in islice(frames, 50))
-    frames.close()  # type: ignore[attr-defined]
-    assert source.live is not None
-    assert source.live.reopened == 1
+    frames.close()
+    assert frames.reopened == 1
 
 
 def test_a_stream_that_stays_lost_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "FIRST_WAIT", 0.1)
     with camera() as server:
         source = open_frames(address(server))
-        assert source.live is not None
-        source.live.give_up = 1.0
+        assert isinstance(source, LiveSource)
+        source.give_up = 1.0
         frames = source.sampled(10)
         next(frames)
     with pytest.raises(SourceError, match="gave no frame for 1 s"):
@@ -166,7 +164,7 @@ def test_a_video_behind_an_address_is_played_as_a_file(
     server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     source = open_frames(f"http://127.0.0.1:{server.server_address[1]}/clip.mp4")
-    assert source.live is None
+    assert not source.live
     assert len(list(source.sampled(5))) == len(list(open_frames(path).sampled(5))) == 10
     server.shutdown()
 

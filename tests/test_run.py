@@ -2,7 +2,6 @@
 
 import csv
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,37 +69,6 @@ def test_labels_and_events(stream_model: Path, write_video: Callable[..., Path])
     wrong = run(clip, "-m", stream_model, "--allow", "actoin 1")
     assert wrong.returncode == 2
     assert "did you mean" in wrong.stderr
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_leaves_no_half_file(
-    stream_model: Path, tmp_path: Path, stop: signal.Signals
-) -> None:
-    """Frames come from a pipe that stays open, so that it is always stopped in the middle."""
-    folder = tmp_path / "out"
-    folder.mkdir()
-    words = [*MOVINET, "run", "-", "--size", "64x48", "-m", str(stream_model)]
-    words += ["--save", str(folder / "a.mp4")]
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(
-        words,
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        # A shell's background jobs ignore SIGINT, and their children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    assert process.stdin
-    assert process.stdout
-    assert process.stderr
-    process.stdin.write(bytes(64 * 48 * 3 * 8))
-    process.stdin.flush()
-    process.stdout.readline()  # it has begun
-    assert len(list(folder.iterdir())) == 1
-    process.send_signal(stop)
-    assert process.wait(60) != 0
-    assert b"Traceback" not in process.stderr.read()
-    assert list(folder.iterdir()) == []
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:

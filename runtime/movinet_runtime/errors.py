@@ -6,6 +6,7 @@ MovinetError                 anything the command line reports without a traceba
 ├── ModelFileError           a .tflite that cannot be read or is no stream model
 ├── StateError               a state that does not fit the model
 ├── SourceError              a video, camera or stream that gives no frames
+│   └── LostError            a live one that stayed lost
 ├── OutputError              an output that cannot be written
 ├── LabelsError              labels that do not fit the logits
 └── WeightsError             weights that do not fit the network (movinet-convert)
@@ -36,6 +37,10 @@ class StateError(MovinetError):
 
 class SourceError(MovinetError):
     """A source of frames that cannot be opened or gives no frames."""
+
+
+class LostError(SourceError):
+    """A live source that gave frames, or was asked for some, and stayed silent too long."""
 
 
 class OutputError(MovinetError):

@@ -4,27 +4,27 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from importlib.metadata import entry_points
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from movinet_runtime.classifier import Prediction, StreamClassifier, read_labels
-from movinet_runtime.decisions import Selection, events, smoothed
+from movinet_runtime.classifier import StreamClassifier, read_labels
+from movinet_runtime.cli.loop import classify
+from movinet_runtime.decisions import EventTracker, Selection, Smoother
 from movinet_runtime.errors import UsageError
-from movinet_runtime.outputs.events import print_events
-from movinet_runtime.outputs.lines import Sink, csv_lines, print_json
+from movinet_runtime.outputs.events import event_lines
+from movinet_runtime.outputs.lines import csv_lines, json_lines
+from movinet_runtime.outputs.output import Output
 from movinet_runtime.outputs.plot import plotted
-from movinet_runtime.outputs.table import print_table
+from movinet_runtime.outputs.state import saved_state
+from movinet_runtime.outputs.table import table
 from movinet_runtime.outputs.video import labelled_video
-from movinet_runtime.preprocess import Fit, resized
+from movinet_runtime.preprocess import Fit
 from movinet_runtime.sources import open_frames
-from movinet_runtime.sources.frame import Frame
-from movinet_runtime.sources.source import FrameSource
-from movinet_runtime.stats import Stages
+from movinet_runtime.sources.source import Source
+from movinet_runtime.stream import Stream
 
 FITS: dict[str, Fit] = {"crop": "crop", "stretch": "stretch", "pad": "pad"}
 OUTPUT = "Output"
@@ -178,6 +178,9 @@ def run(
     The last line is the answer for the whole clip: each frame's labels take in all
     frames before it.
 
+    A live run (camera, stream, pipe) ends well when it is stopped (Ctrl-C, SIGTERM) or its
+    source ends: outputs are complete, open events end.
+
     movinet run clip.gif
 
     movinet run clip.mp4 -m a0.tflite
@@ -195,36 +198,46 @@ def run(
     names = None if labels is None else read_labels(labels)
     classifier = StreamClassifier(model or embedded_model(), threads, names, engine, horizon)
     selection = Selection.of(classifier.labels, allow or (), deny or (), threshold)
+    reset = on_loss == "reset"
+    stream = Stream(classifier, Smoother(smooth, mean), FITS[fit], reset)
+    tracker = EventTracker(on, off, min_duration, selection)
     if load_state is not None:
         classifier.load_state(load_state)
     rate = classifier.fps if fps is None else fps
-    frames = open_frames(source, rate, _size(size), lambda line: print(line, file=sys.stderr))
-    total = None if frames.duration is None else max(1, round(frames.duration * rate))
-    stages = Stages()
-    with ExitStack() as outputs:
-        sinks = []
+    frames = open_frames(source, rate, _size(size), _say)
+    total = _total(frames, rate, max_frames)
+
+    def outputs() -> Iterator[Output]:
         if csv_file is not None:
-            sinks.append(outputs.enter_context(csv_lines(csv_file, selection, top_k)))
+            yield csv_lines(csv_file, selection, top_k)
         if save is not None:
-            sinks.append(outputs.enter_context(labelled_video(save, selection, rate, total)))
+            yield labelled_video(save, selection, rate, total, _say)
         if plot is not None:
-            sinks.append(outputs.enter_context(plotted(plot, selection)))
-        seen = _predictions(classifier, frames, rate, FITS[fit], on_loss == "reset", stages)
-        pairs = _smoothed(islice(seen, max_frames), smooth, mean)
-        predictions = _written(pairs, sinks, stages)
+            yield plotted(plot, selection)
+        if save_state is not None:
+            yield saved_state(save_state, classifier)
         if as_events:
-            print_events(events(predictions, on, off, min_duration, selection), as_json)
+            yield event_lines(tracker, as_json, reset)
         elif as_json:
-            print_json(predictions, selection, top_k)
+            yield json_lines(selection, top_k)
         else:
-            print_table(predictions, selection, top_k, frames.name, total, rate)
-    if save_state is not None:
-        classifier.save_state(save_state)
+            yield table(selection, top_k, frames.name, total, rate)
+
+    about = classify(frames, rate, stream, outputs(), max_frames, _say)
     if stats:
-        about = stages.as_json()
-        if frames.live is not None:
-            about |= {"dropped": frames.live.dropped, "reopened": frames.live.reopened}
         print(json.dumps(about), file=sys.stderr)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _total(frames: Source, rate: float, max_frames: int | None) -> int | None:
+    """Return how many frames there will be, where the source claims to know."""
+    if frames.duration is None:
+        return None if frames.live else max_frames
+    whole = max(1, round(frames.duration * rate))
+    return whole if max_frames is None else min(whole, max_frames)
 
 
 def embedded_model() -> Path:
@@ -247,48 +260,3 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if match is None or "0" in match.groups():
         raise UsageError(f"--size is WIDTHxHEIGHT, such as 640x480, not '{text}'")
     return int(match[1]), int(match[2])
-
-
-Pair = tuple[Frame, Prediction]
-
-
-def _predictions(
-    classifier: StreamClassifier,
-    frames: FrameSource,
-    fps: float,
-    fit: Fit,
-    reset_on_loss: bool,
-    stages: Stages,
-) -> Iterator[Pair]:
-    waiting = "decode" if frames.live is None else "wait"
-    for frame in stages.fetching(frames.sampled(fps), waiting):
-        if frame.reopened and reset_on_loss:
-            classifier.reset()
-        with stages.stage("resize"):
-            image = resized(frame.image, classifier.size, fit)
-        with stages.stage("infer"):
-            prediction = classifier.step(image, frame.time)
-        stages.frames += 1
-        yield frame, prediction
-
-
-def _smoothed(pairs: Iterator[Pair], decay: float, mean: int) -> Iterator[Pair]:
-    """Smooth the predictions; each keeps its frame."""
-    frames: list[Frame] = []
-
-    def predictions() -> Iterator[Prediction]:
-        for frame, prediction in pairs:
-            frames.append(frame)
-            yield prediction
-
-    for prediction in smoothed(predictions(), decay, mean):
-        yield frames.pop(), prediction
-
-
-def _written(pairs: Iterator[Pair], sinks: list[Sink], stages: Stages) -> Iterator[Prediction]:
-    """Pass predictions on after every output took them."""
-    for frame, prediction in pairs:
-        with stages.stage("output"):
-            for sink in sinks:
-                sink(frame, prediction)
-        yield prediction

@@ -1,6 +1,7 @@
 """Cameras on this machine."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from movinet_runtime.errors import MissingPackageError, SourceError
@@ -27,6 +28,7 @@ def picamera(number: int) -> Opener:
                 "picamera:N needs Picamera2: sudo apt install python3-picamera2, and a virtual "
                 "environment made with --system-site-packages"
             ) from error
+        camera = None
         try:
             camera = Picamera2(number)
             # Its BGR888 is RGB in the array's order.
@@ -34,6 +36,8 @@ def picamera(number: int) -> Opener:
             camera.configure(camera.create_video_configuration(main=main))
             camera.start()
         except (IndexError, RuntimeError) as error:
+            if camera is not None:
+                _free(camera)
             raise SourceError(f"cannot open picamera:{number}: {error}") from error
         return _picamera_grabs(camera)
 
@@ -41,10 +45,19 @@ def picamera(number: int) -> Opener:
 
 
 def _picamera_grabs(camera: Any) -> Iterator[Grab]:
+    """Capture until the camera fails, which is a loss like any other."""
     try:
         while True:
             image = camera.capture_array()
             yield lambda image=image: image  # type: ignore[misc]
+    except RuntimeError as error:
+        raise SourceError(str(error)) from error
     finally:
-        camera.stop()
-        camera.close()
+        _free(camera)
+
+
+def _free(camera: Any) -> None:
+    """Let go of it; a camera that failed may refuse to stop."""
+    for free in (camera.stop, camera.close):
+        with suppress(RuntimeError):
+            free()

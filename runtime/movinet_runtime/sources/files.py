@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from movinet_runtime.errors import MissingPackageError, SourceError
-from movinet_runtime.sources.decode import upright
+from movinet_runtime.sources.decode import reason, upright
 from movinet_runtime.sources.frame import Frame
-from movinet_runtime.sources.source import FrameSource
+from movinet_runtime.sources.network import OPEN_TIMEOUT, READ_TIMEOUT
+from movinet_runtime.sources.source import FrameSource, Say
 
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 # What browsers show a GIF frame for that gives no duration.
@@ -22,15 +23,23 @@ DEFAULT_DURATION = 0.1
 
 @dataclass(frozen=True)
 class Video:
-    """The frames of a video file, or of one behind an address."""
+    """The frames of a video file, or of one behind an address.
+
+    Attributes:
+        path: what FFmpeg opens.
+        name: for messages, without passwords.
+    """
 
     path: Path | str
+    name: str
 
     def __iter__(self) -> Iterator[Frame]:
         import av
 
         try:
-            with av.open(str(self.path)) as container:
+            # A server may fall silent, a disk does not.
+            timeout = (OPEN_TIMEOUT, READ_TIMEOUT) if "://" in str(self.path) else None
+            with av.open(str(self.path), timeout=timeout) as container:
                 stream = container.streams.video[0]
                 stream.thread_type = "AUTO"
                 rate = float(stream.average_rate or stream.guessed_rate or 25)
@@ -40,7 +49,7 @@ class Video:
                     duration = float((picture.duration or 0) * (picture.time_base or 0))
                     yield _Decoded(picture, last, duration)
         except (av.FFmpegError, OSError) as error:
-            raise SourceError(f"{self.path} breaks off: {_reason(error)}") from error
+            raise SourceError(f"{self.name} breaks off: {reason(error)}") from None
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
@@ -53,10 +62,6 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
         except av.InvalidDataError:
             continue
         yield from pictures
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
 
 
 class _Decoded(Frame):
@@ -73,7 +78,7 @@ class _Decoded(Frame):
         return image
 
 
-def open_video(path: Path) -> FrameSource:
+def open_video(path: Path, report: Say) -> FrameSource:
     """Open a video file."""
     try:
         import av
@@ -87,8 +92,9 @@ def open_video(path: Path) -> FrameSource:
                 raise SourceError(f"{path} has no video stream")
             length = container.duration
     except (av.FFmpegError, OSError) as error:
-        raise SourceError(f"{path} is no video that can be read: {_reason(error)}") from error
-    return FrameSource(str(path), Video(path), length / av.time_base if length else None)
+        raise SourceError(f"{path} is no video that can be read: {reason(error)}") from error
+    seconds = length / av.time_base if length else None
+    return FrameSource(str(path), Video(path, str(path)), seconds, report)
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,9 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels as they are to be seen: photographs note how the camera was held."""
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):  # Pillow clips 16 bits where it should scale them
         return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
     return np.asarray(image.convert("RGB"))

@@ -1,18 +1,33 @@
-"""Network streams, and what else FFmpeg opens."""
+"""Network streams, and what else FFmpeg opens. Passwords in addresses are never shown."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 from movinet_runtime.errors import MissingPackageError, SourceError
-from movinet_runtime.sources.decode import upright
+from movinet_runtime.sources.decode import reason, upright
 from movinet_runtime.sources.live import Grab, Opener
 
 OPEN_TIMEOUT, READ_TIMEOUT = 10.0, 5.0  # seconds
 
+# Up to the last @ before the path; where what is before the path looks like user:password,
+# up to the last @ of all: a password may hold a slash.
+_USER = re.compile(r"(?<=:/)(/*)(?:[^\s/?#@]*:[^\s/?#@]*[^\s\d/?#@][^\s?#@]*@|[^\s/?#]*@)")
+_SECRET = re.compile(r"(?i)([?&][^=&\s]*(?:pass|pwd|token|secret|key|auth)[^=&\s]*=)[^&\s]+")
+
+
+def redacted(address: str) -> str:
+    """Return an address without user, password and tokens, for people to read."""
+    return _SECRET.sub(r"\1***", _USER.sub(r"\1***@", address))
+
 
 def grabs(container: Any) -> Iterator[Grab]:
-    """Decode a container's video for as long as it lasts."""
+    """Decode a container's video for as long as it lasts.
+
+    Raises:
+        SourceError: it breaks off.
+    """
     import av
 
     try:
@@ -21,26 +36,31 @@ def grabs(container: Any) -> Iterator[Grab]:
             stream.thread_type = "AUTO"
             for picture in container.decode(stream):
                 yield lambda picture=picture: upright(picture)  # type: ignore[misc]
-    except av.FFmpegError as error:
-        raise SourceError(str(error)) from error
+    except av.FFmpegError as error:  # its text and traceback hold the address
+        raise SourceError(reason(error)) from None
 
 
 def opened(what: str, advice: str, **options: Any) -> Any:
-    """Return an opened container that has a video stream."""
+    """Return an opened container that has a video stream.
+
+    Raises:
+        SourceError: it cannot be opened, or has none.
+        MissingPackageError: PyAV is not installed.
+    """
+    name = redacted(what)
     try:
         import av
     except ImportError as error:
         raise MissingPackageError(
-            f"{what} needs PyAV to be read: pip install 'movinet-runtime[video]'"
+            f"{name} needs PyAV to be read: pip install 'movinet-runtime[video]'"
         ) from error
     try:
         container = av.open(what, timeout=(OPEN_TIMEOUT, READ_TIMEOUT), **options)
     except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SourceError(f"cannot open {what}: {reason}; {advice}") from error
+        raise SourceError(f"cannot open {name}: {reason(error)}; {advice}") from None
     if not container.streams.video:
         container.close()
-        raise SourceError(f"{what} has no video stream")
+        raise SourceError(f"{name} has no video stream")
     return container
 
 

@@ -1,0 +1,35 @@
+"""A clip as a network sees it: decoded, sampled, resized."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet_runtime.preprocess import Fit, resized
+from movinet_runtime.sources import open_frames
+
+
+def frames_at(
+    source: Path | str,
+    size: tuple[int, int],
+    fps: float,
+    limit: int | None = None,
+    fit: Fit = "crop",
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield a source's frames at a model's size and rate: uint8 [height, width, 3] RGB.
+
+    Args:
+        source: anything that :func:`open_frames` opens; images follow each other at ``fps``.
+        size: (height, width), pixels.
+        fps: frames a second.
+        limit: the most frames; None: all.
+        fit: how frames of another aspect ratio are brought to the size.
+
+    Raises:
+        SourceError: it cannot be read, or has no frames.
+    """
+    with open_frames(source, fps).sampled(fps) as run:
+        for frame in islice(run, limit):
+            yield resized(frame.image, size, fit)
