@@ -18,7 +18,8 @@ from PIL import Image
 from movinet_runtime import open_frames
 from movinet_runtime.errors import MissingPackageError, SourceError
 from movinet_runtime.sources import live
-from movinet_runtime.sources.live import LiveSource
+from movinet_runtime.sources.live import LiveRun, LiveSource
+from movinet_runtime.sources.network import redacted
 from tests.rtsp import rtsp_server
 
 RATE = 25.0
@@ -144,6 +145,57 @@ def test_what_cannot_be_opened_says_what_to_do() -> None:
         open_frames("camera:front")
     with pytest.raises(MissingPackageError, match="python3-picamera2"):
         next(open_frames("picamera:0").sampled(5))
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://user:secret@door.local:554/1", "rtsp://***@door.local:554/1"),
+        ("rtsp://user:se/cret@door.local/1", "rtsp://***@door.local/1"),
+        ("rtsp://user:se@cret@door.local/1", "rtsp://***@door.local/1"),
+        ("rtsp:/user:secret@door.local/1", "rtsp:/***@door.local/1"),
+        ("rtsp://secret@door.local/1", "rtsp://***@door.local/1"),
+        ("http://door.local/v?user=me&pwd=secret&n=1", "http://door.local/v?user=me&pwd=***&n=1"),
+        ("http://door.local/v?access_token=secret", "http://door.local/v?access_token=***"),
+        ("rtsp://user:12/34@door.local/1", "rtsp://***@door.local/1"),
+        ("rtsp://door.local/a@b", "rtsp://door.local/a@b"),
+        ("rtsp://[::1]:554/a@b", "rtsp://[::1]:554/a@b"),
+        ("clips/a@b.mp4", "clips/a@b.mp4"),
+    ],
+)
+def test_passwords_are_left_out_of_addresses(address: str, shown: str) -> None:
+    assert redacted(address) == shown
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http", "rtmp", "rtsp:/"])
+def test_no_password_in_any_output(stream_model: Path, scheme: str) -> None:
+    """Not in the message, nor in a traceback."""
+    address = f"{scheme}://user:secret@127.0.0.1:9/a".replace("rtsp:/://", "rtsp:/")
+    for more in ([], ["--debug"]):
+        words = ["run", address, "-m", str(stream_model), *more]
+        command = [sys.executable, "-m", "movinet_runtime.cli.main", *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == (1 if more else 2)
+        assert "***@127.0.0.1" in done.stderr
+        assert "secret" not in done.stderr + done.stdout
+
+
+def test_no_password_in_lines_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "FIRST_WAIT", 0.1)
+    lines: list[str] = []
+    with camera() as server:
+        source = open_frames(
+            address(server).replace("http://", "http://user:secret@"), report=lines.append
+        )
+        run = source.sampled(10)
+        next(run)
+    assert isinstance(run, LiveRun)
+    run._give_up = 0.5
+    with pytest.raises(SourceError) as caught:
+        list(run)
+    said = [*lines, source.name, str(caught.value), *(t.name for t in threading.enumerate())]
+    assert lines
+    assert not any("secret" in text for text in said)
 
 
 def test_a_video_behind_an_address_is_played_as_a_file(

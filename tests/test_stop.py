@@ -266,7 +266,7 @@ def test_a_crash_leaves_nothing(tmp_path: Path) -> None:
 
     def opener() -> Iterator[Grab]:
         yield lambda: RED
-        yield lambda: 1 // 0  # type: ignore[misc]
+        yield lambda: 1 // 0  # type: ignore[misc,return-value]
 
     with pytest.raises(ZeroDivisionError):
         live_run(tmp_path, Crashing("cam", opener))

@@ -249,8 +249,11 @@ class StreamClassifier:
         Raises:
             OutputError: the file cannot be written.
         """
-        state = self.state
-        write_state_file(Path(path), StateFile(self.model.sha256, state.index, state))
+        write_state_file(Path(path), self.state_file())
+
+    def state_file(self) -> StateFile:
+        """Return what :meth:`save_state` writes."""
+        return StateFile(self.model.sha256, self._index, self._session.read_state())
 
     def load_state(self, path: Path) -> None:
         """Continue from a file that :meth:`save_state` wrote, as :meth:`restore` does.

@@ -3,6 +3,7 @@
 A file is checked against the model before anything of its size is allocated.
 """
 
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -41,16 +42,23 @@ class StateFile:
     tensors: State
 
 
+def encoded(state: StateFile) -> bytes:
+    """Return the bytes of a file."""
+    about = {"version": VERSION, "model": state.model, "index": state.index}
+    entries: dict[str, Any] = {ABOUT: np.array(json.dumps(about)), **state.tensors}
+    file = io.BytesIO()
+    np.savez(file, **entries)
+    return file.getvalue()
+
+
 def write_state_file(path: Path, state: StateFile) -> None:
     """Write a state.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    about = {"version": VERSION, "model": state.model, "index": state.index}
-    entries: dict[str, Any] = {ABOUT: np.array(json.dumps(about)), **state.tensors}
-    with written_whole(path) as temporary, writing(path), temporary.open("wb") as file:
-        np.savez(file, **entries)
+    with written_whole(path) as temporary, writing(path):
+        temporary.write_bytes(encoded(state))
 
 
 def read_state_file(path: Path, specs: Mapping[str, TensorSpec], model: str) -> StateFile:

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from movinet_runtime.classifier import StreamClassifier
-from movinet_runtime.files import written_whole
+from movinet_runtime.files import writing, written_whole
 from movinet_runtime.outputs.output import Sink
+from movinet_runtime.state_file import encoded
 
 
 @contextmanager
@@ -18,4 +19,5 @@ def saved_state(path: Path, classifier: StreamClassifier) -> Iterator[Sink]:
     """
     with written_whole(path) as temporary:
         yield lambda frame, prediction: None
-        classifier.save_state(temporary)
+        with writing(path):
+            temporary.write_bytes(encoded(classifier.state_file()))

@@ -165,7 +165,9 @@ class _VideoWriter:
                 "videos need PyAV: pip install 'movinet-runtime[video]'"
             ) from error
         self._av = av
-        self._container = av.open(str(path), "w", format=form)
+        # A file of our own: PyAV leaves its file open when the disk is full.
+        self._file = path.open("wb", buffering=0)
+        self._container = av.open(self._file, "w", format=form)
         self._rate = Fraction(fps).limit_denominator(1000)
         # One thread: the same frames give the same bytes.
         self._options = {"crf": str(quality), "preset": PRESET, "threads": "1"}
@@ -185,8 +187,10 @@ class _VideoWriter:
         if self._stream is not None:
             self._container.mux(self._stream.encode(None))
         self._container.close()
+        self._file.close()
         return self._stream is not None
 
     def abandon(self) -> None:
         with suppress(OSError, self._av.FFmpegError):  # what failed may fail again
             self._container.close()
+        self._file.close()

@@ -11,15 +11,24 @@ from movinet_runtime.sources.live import Grab, Opener
 
 OPEN_TIMEOUT, READ_TIMEOUT = 10.0, 5.0  # seconds
 
-# Up to the last @ before the path; where what is before the path looks like user:password,
-# up to the last @ of all: a password may hold a slash.
-_USER = re.compile(r"(?<=:/)(/*)(?:[^\s/?#@]*:[^\s/?#@]*[^\s\d/?#@][^\s?#@]*@|[^\s/?#]*@)")
-_SECRET = re.compile(r"(?i)([?&][^=&\s]*(?:pass|pwd|token|secret|key|auth)[^=&\s]*=)[^&\s]+")
+_ADDRESS = re.compile(r"([\w+.-]+:/+)([^/?#]*)(.*)", re.DOTALL)
+_SECRET = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|token|secret|key|auth)[^=&]*=)[^&]+")
 
 
 def redacted(address: str) -> str:
-    """Return an address without user, password and tokens, for people to read."""
-    return _SECRET.sub(r"\1***", _USER.sub(r"\1***@", address))
+    """Return an address without user, password and tokens, for people to read.
+
+    A password may hold a slash: where user:password is possible, all up to the last @ goes.
+    """
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        return address
+    scheme, host, rest = match.groups()
+    if ":" in host and not host.startswith("[") and "@" in rest:
+        host, rest = "***@", rest.rpartition("@")[2]
+    elif "@" in host:
+        host = "***@" + host.rpartition("@")[2]
+    return scheme + host + _SECRET.sub(r"\1***", rest)
 
 
 def grabs(container: Any) -> Iterator[Grab]:
