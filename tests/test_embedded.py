@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from movinet_benchmarks.accuracy import MODES, interval, judges
+from movinet_convert.errors import WeightsError
 from movinet_convert.weights import load_weights, save_npz
 from movinet_models import embedded
 from movinet_models.family import lookup
@@ -17,7 +18,7 @@ from movinet_models.figures import ACTIONS, LABELS, clips, render
 from movinet_models.figures.actions import REVERSED_PAIRS
 from movinet_models.figures.scene import Scene
 from movinet_runtime import StreamClassifier, StreamModel
-from movinet_runtime.errors import LabelsError, WeightsError
+from movinet_runtime.errors import LabelsError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.outputs.video import save_frames
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from movinet_convert import clip_graph, flatbuffer, stream_graph
+from movinet_convert.errors import WeightsError
 from movinet_convert.export import export
 from movinet_convert.network import MoViNet, load_into_network
 from movinet_convert.parameters import parameters, random_weights
 from movinet_models.family import FAMILY, MODEL_IDS, lookup
 from movinet_runtime import StreamClassifier
-from movinet_runtime.errors import LabelsError, SourceError, WeightsError
+from movinet_runtime.errors import LabelsError, SourceError
 from movinet_runtime.inspection import inspect
 from movinet_runtime.model_file import ModelFile
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from movinet_convert.errors import WeightsError
 from movinet_convert.parameters import Array, Weights, parameters, random_weights
 from movinet_models import embedded
 from movinet_models.family import MODEL_IDS, ModelSpec, lookup
-from movinet_runtime.errors import MissingPackageError, WeightsError
+from movinet_runtime.errors import MissingPackageError
 from movinet_runtime.files import written_whole
 
 SUPPORTED = (

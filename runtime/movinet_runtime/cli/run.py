@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from movinet_runtime.classifier import StreamClassifier, read_labels
+from movinet_runtime.cli.commands import known_commands
 from movinet_runtime.cli.loop import classify
 from movinet_runtime.decisions import EventTracker, Selection, Smoother
 from movinet_runtime.errors import UsageError
@@ -45,8 +46,8 @@ def run(
         typer.Option(
             "--model",
             "-m",
-            help="A stream model (.tflite). Default: the small one that comes with "
-            "movinet-models, which knows drawn figures.",
+            help="A stream model (.tflite). Default: the small one that an installed package "
+            "brings, which knows drawn figures.",
         ),
     ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many labels.")] = 5,
@@ -248,8 +249,9 @@ def embedded_model() -> Path:
     """
     for point in entry_points(group="movinet.models"):
         return Path(point.load())
+    package, _ = known_commands()["models"]
     raise UsageError(
-        "which model? give --model FILE.tflite, or pip install movinet-models for a small one"
+        f"which model? give --model FILE.tflite, or pip install {package} for a small one"
     )
 
 

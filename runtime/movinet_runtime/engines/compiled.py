@@ -13,17 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_runtime.engines.interpreter import load_interpreter, signature_specs
-from movinet_runtime.errors import UsageError
+from movinet_runtime.errors import CompiledEngineError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.quiet import native_messages_hidden
 from movinet_runtime.tensors import Array, State, check_state, dequantized, fill, pair
 
 # One for the process: made and destroyed with a dozen lines of messages each.
 _ENVIRONMENT: list[Any] = []
-
-
-class CompiledEngineError(UsageError):
-    """The installed LiteRT has no compiled model, or cannot make one of this file."""
 
 
 class CompiledEngine:
