@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from movinet_runtime import Frame, FrameSource, open_frames, prepare, sample
+from movinet_runtime import Frame, FrameSource, frames_at, open_frames, prepare, sample
 from movinet_runtime.errors import SourceError
 from movinet_runtime.preprocess import resized
 
@@ -172,6 +172,15 @@ def test_video_without_frames(tmp_path: Path) -> None:
             container.mux(packet)
     with pytest.raises(SourceError, match="no video stream"):
         open_frames(path)
+
+
+def test_a_clip_as_a_network_sees_it(write_video: Callable[..., Path]) -> None:
+    path = write_video(frames=12, fps=10, size=(64, 48))
+    found = list(frames_at(path, (24, 24), 5))
+    assert len(found) == 6
+    for seen, frame in zip(found, open_frames(path).sampled(5), strict=True):
+        np.testing.assert_array_equal(seen, resized(frame.image, (24, 24)))
+    assert len(list(frames_at(path, (24, 24), 5, limit=2))) == 2
 
 
 def test_no_frames_is_an_error() -> None:

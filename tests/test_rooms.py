@@ -56,3 +56,19 @@ def test_no_function_is_too_long(room: str) -> None:
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 lines = 0 if not body else (body[-1].end_lineno or 0) - body[0].lineno + 1
                 assert lines <= LONGEST, f"{path.name}: {node.name} has {lines} lines"
+
+
+def test_clips_are_decoded_sampled_and_resized_in_one_place() -> None:
+    """And movinet run, which times each of the steps."""
+    loops = [
+        name
+        for name, path in modules().items()
+        if "resized(" in (text := path.read_text()) and ".sampled(" in text
+    ]
+    # Training cuts windows out of clips before it resizes them.
+    assert sorted(loops) == ["movinet_convert.training.batches", "movinet_runtime.sources.clips"]
+
+
+def test_the_frame_count_has_one_name() -> None:
+    named = [name for name, path in modules().items() if '"state_frame_count"' in path.read_text()]
+    assert named == ["movinet_runtime.tensors"]

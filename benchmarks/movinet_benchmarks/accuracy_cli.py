@@ -12,9 +12,8 @@ from rich.table import Table
 
 from movinet_benchmarks.accuracy import MODES, STREAM_CLIPS, Score, interval, judges
 from movinet_benchmarks.clips import TEST, VALIDATION, LabelledClip, find_clips
-from movinet_runtime import StreamModel, open_frames
+from movinet_runtime import StreamModel, frames_at
 from movinet_runtime.errors import SourceError, UsageError
-from movinet_runtime.preprocess import resized
 
 
 def accuracy(
@@ -69,8 +68,7 @@ def accuracy(
     ) as progress:
         for clip in progress.track(clips):
             try:
-                sampled = open_frames(clip.path, fps).sampled(fps)
-                video = [resized(frame.image, size) for frame in sampled]
+                video = list(frames_at(clip.path, size, fps))
             except SourceError as error:
                 skipped += 1
                 console.print(f"skipped: {error}", style="yellow", highlight=False, soft_wrap=True)
