@@ -15,6 +15,7 @@ from movinet_runtime.errors import LabelsError, ModelFileError, SourceError, Usa
 from movinet_runtime.huge_pages import in_huge_pages
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import Fit, resized
+from movinet_runtime.quiet import native_messages_hidden
 from movinet_runtime.state_file import StateFile, read_state_file, write_state_file
 from movinet_runtime.tensors import FRAME_COUNT, Array, State
 
@@ -163,6 +164,7 @@ class StreamClassifier:
         self.horizon = model.horizon if horizon is None else horizon
         self._start = self._session.read_state()
         self._seen = self._index = 0
+        self._ran = False
 
     def step(self, frame: NDArray[Any], time: float | None = None, fit: Fit = "crop") -> Prediction:
         """Classify the next frame.
@@ -187,7 +189,7 @@ class StreamClassifier:
         if self.horizon and self._seen == self.horizon:
             self._session.hold(FRAME_COUNT, _count(self.horizon - 1))
         try:
-            logits = self._session.step(image)
+            logits = self._session.step(image) if self._ran else self._first_step(image)
         except RuntimeError as error:  # what was loaded may still refuse to run
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise ModelFileError(f"{self.model.path} cannot be run: {reason}") from error
@@ -195,6 +197,13 @@ class StreamClassifier:
         self._index += 1
         self._seen += 1
         return prediction
+
+    def _first_step(self, image: NDArray[Any]) -> Array:
+        """Run the first frame, in which the engine sees what it cannot do, and says a lot."""
+        with native_messages_hidden():
+            logits = self._session.step(image)
+        self._ran = True
+        return logits
 
     def _checked(self, frame: NDArray[Any]) -> NDArray[np.float32]:
         """Return a float frame that the model may see as it is."""

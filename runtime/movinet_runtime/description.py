@@ -57,7 +57,7 @@ def parsed(raw: bytes) -> tuple[Mapping[str, Any], Description]:
     version = _whole(fields, "version", least=1)
     if version > METADATA_VERSION:
         raise NewerVersionError(
-            f"are of version {version}, this runtime knows {METADATA_VERSION}: "
+            f"are of version {_shown(version)}, this runtime knows {METADATA_VERSION}: "
             "pip install --upgrade movinet-runtime"
         )
     weights = _required(fields, "weights")
@@ -129,15 +129,17 @@ def _labels(fields: Mapping[str, Any], classes: int) -> tuple[str, ...] | None:
     if not isinstance(value, list) or not all(map(is_text, value)):
         _refuse("labels", value, "a list of texts")
     if len(value) != classes:
-        raise ValueError(f"have {len(value)} labels for {classes} classes")
+        raise ValueError(f"have {len(value)} labels for {_shown(classes)} classes")
     return tuple(value)
 
 
 def _refuse(name: str, value: object, wanted: str) -> NoReturn:
-    shown = ascii(value)
-    if len(shown) > LONGEST_VALUE:
-        shown = shown[:LONGEST_VALUE] + "..."
-    raise ValueError(f"say that '{name}' is {shown}; it must be {wanted}")
+    raise ValueError(f"say that '{name}' is {_shown(value)}; it must be {wanted}")
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "..."
 
 
 def _no_number(text: str) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from movinet_runtime.description import Description
+from movinet_runtime.engines import DAMAGE
 from movinet_runtime.engines.interpreter import load_interpreter, signature_specs
 from movinet_runtime.errors import ModelFileError
 from movinet_runtime.model_file import ModelFile
@@ -55,6 +56,14 @@ def inspect(model: ModelFile) -> Inspection:
     Raises:
         ModelFileError: damaged.
     """
+    try:
+        return _inspected(model)
+    except DAMAGE as error:  # the verifier knows the structure, not what indices mean
+        reason = f"{type(error).__name__} {error}".strip()
+        raise ModelFileError(f"{model.path} cannot be inspected: {reason}") from error
+
+
+def _inspected(model: ModelFile) -> Inspection:
     interpreter = load_interpreter(model, threads=1)
     inputs, outputs = signature_specs(interpreter, model)
     states: dict[str, TensorSpec] = {}

@@ -236,7 +236,7 @@ def _say(line: str) -> None:
 def _total(frames: Source, rate: float, max_frames: int | None) -> int | None:
     """Return how many frames there will be, where the source claims to know."""
     if frames.duration is None:
-        return None if frames.live else max_frames
+        return max_frames
     whole = max(1, round(frames.duration * rate))
     return whole if max_frames is None else min(whole, max_frames)
 
