@@ -14,7 +14,7 @@ $(VENV)/.installed: $(PROJECTS)
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), sys.exit("movinet-edge needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e models -e 'runtime[video]' -e 'benchmarks[plot]' -e 'convert[hub]' -e '.[dev]'
+		-e 'models[pull]' -e 'runtime[video]' -e 'benchmarks[plot]' -e convert -e '.[dev]'
 	touch $@
 
 demo: setup

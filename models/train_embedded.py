@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from movinet_benchmarks.accuracy import interval
-from movinet_convert.weights import load_weights, save_npz
+from movinet_convert.sources import load_weights
+from movinet_convert.sources.keras import save_npz
 from movinet_models import embedded
 from movinet_models.family import lookup
 from movinet_models.figures.actions import REVERSED_PAIRS

@@ -1,7 +1,7 @@
 """Fixtures: the reference data where they are, and files exported once a session."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,10 +10,12 @@ import pytest
 
 from movinet_convert import flatbuffer, metadata, stream_graph
 from movinet_convert.parameters import random_weights
-from movinet_convert.weights import LoadedWeights
+from movinet_convert.sources import LoadedWeights
+from movinet_models import SOURCES, Source
 from movinet_models.family import ModelSpec, lookup
 from movinet_runtime.quiet import hide_native_messages_at_exit
 from movinet_runtime.sources.frame import Frame
+from tests.weights_server import MODEL, WeightsServer, row, serve
 
 hide_native_messages_at_exit()
 
@@ -32,9 +34,9 @@ def write_stream_model(
 ) -> Path:
     """Export random weights without going through TensorFlow."""
     weights = random_weights(spec, classes)
-    loaded = LoadedWeights(weights, "random:0", "0" * 64)
+    loaded = LoadedWeights(weights, "random:0", "0" * 64, licence=None)
     graph = stream_graph.build(spec, weights)
-    about = metadata.describe(spec, "float32", loaded, labels, graph)
+    about = metadata.of_variant(metadata.describe(spec, loaded, labels), "float32", graph)
     content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, list(graph.outputs)))
     path.write_bytes(metadata.with_labels(content, labels))
     return path
@@ -75,3 +77,30 @@ def noise_frames() -> list[Frame]:
     """Six frames of noise at 5 fps."""
     rng = np.random.default_rng(1)
     return [Frame(rng.integers(0, 256, (48, 64, 3), np.uint8), i / 5) for i in range(6)]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of weights, for this process and those that it starts."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("MOVINET_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def server() -> Iterator[WeightsServer]:
+    """A server of weights on loopback; it has nothing."""
+    with serve() as running:
+        yield running
+
+
+@pytest.fixture
+def table(server: WeightsServer, monkeypatch: pytest.MonkeyPatch) -> tuple[Source, ...]:
+    """The sources of a0-stream: three addresses of the server."""
+    rows = (
+        row("kaggle", f"{server.url}/kaggle", "a0_kaggle.tar.gz"),
+        row("hub", f"{server.url}/hub?tf-hub-format=compressed", "a0_hub.tar.gz"),
+        row("pytorch", f"{server.url}/torch", "a0.pth", licence="MIT"),
+    )
+    monkeypatch.setitem(SOURCES, MODEL, rows)
+    return rows

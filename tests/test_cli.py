@@ -100,7 +100,8 @@ def test_export_inspect_run(tmp_path: Path) -> None:
     done = movinet("export", "a0-stream", *arguments, "--json")
     assert done.returncode == 0, done.stderr
     (summary,) = json.loads(done.stdout)
-    assert summary["parity"]["error"] < 1e-4
+    assert summary["parity"][0]["error"] < 1e-4
+    assert summary["parity"][0]["holds"]
     assert summary["delegate_partitions"] == 1
     inspected = movinet("inspect", path, "--json")
     assert json.loads(inspected.stdout)["metadata"]["labels"][7] == "label 7"
@@ -131,7 +132,7 @@ def test_models_lists_the_family() -> None:
     assert "a5-base" in movinet("models").stdout
     listed = json.loads(movinet("models", "--json").stdout)
     assert listed["models"]["a0-stream"]["top1"] == 72.05
-    assert listed["models"]["t0-stream"]["hub"] is None
+    assert listed["models"]["t0-stream"]["sources"] == []
 
 
 def test_models_recommends_a_variant_for_each_board() -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from movinet_benchmarks.accuracy import MODES, interval, judges
-from movinet_convert.errors import WeightsError
-from movinet_convert.weights import load_weights, save_npz
+from movinet_convert.sources import load_weights
+from movinet_convert.sources.keras import save_npz
 from movinet_models import embedded
+from movinet_models.errors import WeightsError
 from movinet_models.family import lookup
 from movinet_models.figures import ACTIONS, LABELS, clips, render
 from movinet_models.figures.actions import REVERSED_PAIRS

@@ -10,7 +10,7 @@ from PIL import Image
 from movinet_benchmarks.fidelity import MAX_DB, Streams, measure, record
 from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.parameters import random_weights
-from movinet_convert.quantize import VARIANTS
+from movinet_convert.quantize import VARIANTS, Statistics
 from movinet_models.family import lookup
 from movinet_runtime.errors import SourceError
 from tests.test_cli import movinet
@@ -70,7 +70,7 @@ def test_verify_is_a_gate(tmp_path: Path) -> None:
     spec = lookup("t0-stream").at(64)
     graph = stream_graph.build(spec, random_weights(spec, 6))
     for variant, transform in VARIANTS.items():
-        content = flatbuffer.serialize(transform(graph, None), variant, {})
+        content = flatbuffer.serialize(transform(graph, Statistics()), variant, {})
         (tmp_path / f"{variant}.tflite").write_bytes(content)
     clips = tmp_path / "clip"
     clips.mkdir()

@@ -8,8 +8,8 @@ import pytest
 
 from movinet_convert import clip_graph, flatbuffer, stream_graph
 from movinet_convert.network import load_into_network
-from movinet_convert.weights import load_weights
-from movinet_models.family import MODEL_IDS, lookup
+from movinet_convert.sources import load_weights
+from movinet_models.family import lookup
 from movinet_runtime import StreamClassifier
 from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.model_file import ModelFile
@@ -24,7 +24,7 @@ from tests.reference import (
 REFERENCE = 1e-4  # of the logits' range
 SAME = 1e-5
 
-STREAMS = [model_id for model_id in MODEL_IDS if model_id.endswith("stream")]
+STREAMS = [f"{path.stem.split('_')[0]}-stream" for path in sorted(SEEDED.glob("*_stream.npy"))]
 BASES = [f"{path.stem.split('_')[0]}-base" for path in sorted(SEEDED.glob("*_base.npy"))]
 
 

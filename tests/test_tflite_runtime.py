@@ -11,7 +11,7 @@ import pytest
 
 from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.parameters import random_weights
-from movinet_convert.quantize import VARIANTS
+from movinet_convert.quantize import VARIANTS, Statistics
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_models.family import lookup
 from movinet_runtime import StreamClassifier
@@ -42,7 +42,7 @@ def test_the_same_logits_on_tflite_runtime(tmp_path: Path) -> None:
     np.save(tmp_path / "frames.npy", np.stack(frames))
     paths = [tmp_path / f"{variant}.tflite" for variant in VARIANTS]
     for path in paths:
-        variant = VARIANTS[path.stem](graph, None)
+        variant = VARIANTS[path.stem](graph, Statistics())
         path.write_bytes(flatbuffer.serialize(variant, path.stem, {}))
     environment = os.environ | {"PYTHONPATH": str(RUNTIME)}
     command: list[str | Path] = [python, "-c", STEPS, tmp_path / "frames.npy", *paths]

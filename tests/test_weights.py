@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from movinet_convert.backend import tf
-from movinet_convert.errors import WeightsError
 from movinet_convert.network import load_into_network
 from movinet_convert.parameters import Weights, random_weights
-from movinet_convert.weights import load_weights
+from movinet_convert.sources import load_weights
+from movinet_models.errors import WeightsError
 from movinet_models.family import ModelSpec, lookup
 from tests.reference import reference_name
 

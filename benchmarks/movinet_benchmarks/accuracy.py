@@ -1,7 +1,7 @@
 """How often models are right on labelled clips, with the states carried from frame to frame."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from movinet_benchmarks.clip_model import ClipModel
+from movinet_benchmarks.lists import match_labels
 from movinet_runtime import StreamClassifier, StreamModel
-from movinet_runtime.errors import LabelsError
+from movinet_runtime.errors import ModelFileError, UsageError
 
 Video = Sequence[NDArray[np.uint8]]
 Confusion = NDArray[np.int64]  # [true class, answered class]
@@ -22,17 +24,27 @@ MODES = {
     "shuffled": "the clip's frames in random order",
     "single": "the state starts anew with each frame: the last one alone",
 }
+BASE_MODE = "clips"  # the only one for a model without states
 STREAM_CLIPS = 40
+TOP = 5
 LEVEL_95 = 1.96  # standard deviations
 
 
 @dataclass
 class Score:
-    """The answers of a model in one mode."""
+    """The answers of a model in one mode.
+
+    Attributes:
+        model: its file.
+        mode: of ``MODES``.
+        confusion: clips.
+        in_top: clips whose class was among the five best.
+    """
 
     model: Path
     mode: str
     confusion: Confusion
+    in_top: int = 0
 
     def of(self, classes: Sequence[int] | None = None) -> tuple[int, int]:
         """Return (right answers, clips), of all classes or of some."""
@@ -42,10 +54,16 @@ class Score:
             int(sum(self.confusion[row].sum() for row in rows)),
         )
 
+    def of_top(self) -> int | None:
+        """Return the clips with their class among the five best; None where five are all."""
+        return self.in_top if len(self.confusion) > TOP else None
+
     def as_json(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return plain values."""
         right, clips = self.of()
         low, high = interval(right, clips)
+        top = self.of_top()
+        bounds = (None, None) if top is None else interval(top, clips)
         return {
             "model": str(self.model),
             "mode": self.mode,
@@ -53,6 +71,9 @@ class Score:
             "top1": right / clips,
             "low": low,
             "high": high,
+            "top5": None if top is None else top / clips,
+            "top5_low": bounds[0],
+            "top5_high": bounds[1],
             "labels": list(labels),
             "confusion": self.confusion.tolist(),
         }
@@ -63,40 +84,63 @@ class Judge:
     """Shows clips to one model in one mode, and keeps the score.
 
     Attributes:
-        classifier: with a state of its own.
-        labels: the clips' classes; all are the model's.
-        mode: of ``MODES``.
+        classifier: with a state of its own, or a base model.
+        labels: the clips' classes; all are the model's, but for their spelling.
+        mode: of ``MODES``; base models know only the first.
         stream: clips until the state starts anew, in the mode ``stream``.
         rng: of the order of frames, in the mode ``shuffled``.
+        where: the file and line that give a label, for errors.
     """
 
-    classifier: StreamClassifier
+    classifier: StreamClassifier | ClipModel
     labels: Sequence[str]
     mode: str
     stream: int = STREAM_CLIPS
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    where: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        known = list(self.classifier.labels)
-        unknown = [label for label in self.labels if label not in known]
-        if unknown:
-            raise LabelsError(
-                f"{self.classifier.model.path} does not know '{unknown[0]}'; "
-                f"its labels: {', '.join(known[:6])}{' ...' if len(known) > 6 else ''}"
-            )
+        known, path = self.classifier.labels, self.path
+        if isinstance(self.classifier, ClipModel) and self.mode != BASE_MODE:
+            raise UsageError(f"{path} has no states: a base model takes only --mode {BASE_MODE}")
+        self._index = match_labels(self.labels, known, str(path), self.where)
         self._seen = 0
-        self._known = known
-        self.score = Score(
-            self.classifier.model.path, self.mode, np.zeros((len(known), len(known)), np.int64)
-        )
+        self.score = Score(path, self.mode, np.zeros((len(known), len(known)), np.int64))
 
-    def show(self, video: Video, label: str) -> None:
+    @property
+    def path(self) -> Path:
+        """The model's file."""
+        model = self.classifier
+        return model.path if isinstance(model, ClipModel) else model.model.path
+
+    @property
+    def respelt(self) -> dict[str, str]:
+        """The model's spelling of the clips' labels where it is another."""
+        known = self.classifier.labels
+        return {label: known[i] for label, i in self._index.items() if known[i] != label}
+
+    def show(self, video: Video, label: str, name: str = "a clip") -> None:
         """Classify a clip.
 
         Args:
-            video: uint8 [h, w, 3] frames.
+            video: uint8 [h, w, 3] frames, at least one.
             label: what it shows.
+            name: of the clip, for errors.
+
+        Raises:
+            ModelFileError: the model's answer is not a number.
         """
+        logits = self._answer(video)
+        if not np.isfinite(logits).all():  # argmax would make an answer of it
+            raise ModelFileError(f"{self.path} gives NaN or infinite logits for {name}")
+        truth = self._index[label]
+        self._seen += 1
+        self.score.confusion[truth, int(logits.argmax())] += 1
+        self.score.in_top += rank(logits, truth) < TOP
+
+    def _answer(self, video: Video) -> NDArray[np.float32]:
+        if isinstance(self.classifier, ClipModel):
+            return self.classifier.classify(video)
         if self.mode != "stream" or self._seen % self.stream == 0:
             self.classifier.reset()
         if self.mode == "shuffled":
@@ -105,25 +149,40 @@ class Judge:
             video = video[-1:]
         for frame in video:
             prediction = self.classifier.step(frame)
-        self._seen += 1
-        self.score.confusion[self._known.index(label), int(prediction.logits.argmax())] += 1
+        return prediction.logits
 
 
 def judges(
-    models: Iterable[StreamModel],
+    models: Iterable[StreamModel | ClipModel],
     labels: Sequence[str],
     modes: Sequence[str],
     stream: int = STREAM_CLIPS,
     horizon: int | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> list[Judge]:
     """Return a judge for each model and mode.
 
     Raises:
         LabelsError: a model does not know a label.
+        UsageError: a mode, or a horizon, for a model without states.
     """
+
+    def begun(model: StreamModel | ClipModel) -> StreamClassifier | ClipModel:
+        if isinstance(model, StreamModel):
+            return model.stream(horizon)
+        if horizon is not None:
+            raise UsageError(f"{model.path} has no states, and so no --horizon")
+        return model
+
     return [
-        Judge(model.stream(horizon), labels, mode, stream) for model in models for mode in modes
+        Judge(begun(model), labels, mode, stream, where=where) for model in models for mode in modes
     ]
+
+
+def rank(logits: NDArray[np.float32], index: int) -> int:
+    """Count the classes before one, best first; among equals the first wins, as for argmax."""
+    own = logits[index]
+    return int((logits > own).sum() + (logits[:index] == own).sum())
 
 
 def interval(right: int, clips: int) -> tuple[float, float]:

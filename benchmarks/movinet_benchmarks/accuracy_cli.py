@@ -1,8 +1,9 @@
 """``movinet accuracy``."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import numpy as np
 import typer
@@ -10,19 +11,29 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from movinet_benchmarks.accuracy import MODES, STREAM_CLIPS, Score, interval, judges
+from movinet_benchmarks.accuracy import MODES, STREAM_CLIPS, Judge, Score, interval, judges
+from movinet_benchmarks.clip_model import ClipModel, load_model
 from movinet_benchmarks.clips import TEST, VALIDATION, LabelledClip, find_clips
-from movinet_runtime import StreamModel, frames_at
+from movinet_benchmarks.protocol import Protocol
+from movinet_runtime import StreamModel, read_labels
 from movinet_runtime.errors import SourceError, UsageError
+from movinet_runtime.preprocess import Fit
+
+Model = StreamModel | ClipModel
+
+FITS: tuple[Fit, ...] = get_args(Fit)
+DEFAULT_CLIP_FRAMES = 50  # of A0-A2, for files that do not say
 
 
 def accuracy(
-    models: Annotated[list[Path], typer.Argument(help="Stream models that know the labels.")],
+    models: Annotated[list[Path], typer.Argument(help="Models that know the labels.")],
     data: Annotated[
         Path,
         typer.Option(
             help="A folder with a sub-folder of clips for each class (test/ or validation/ of "
-            "it, if there are splits), or a CSV with path,label[,split]."
+            "it, if there are splits); a CSV with path,label[,split]; a CSV of Kinetics with "
+            "label,youtube_id,time_start,time_end[,split]; or a list with lines 'path label', "
+            "where digits are an index into the model's labels."
         ),
     ],
     mode: Annotated[
@@ -37,30 +48,72 @@ def accuracy(
     horizon: Annotated[
         int | None, typer.Option(min=0, help="Frames that averages over time remember.")
     ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option(help="The folder that a list's files lie in; default: the list's own."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Names of the classes, one a line, for models without any inside."),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Show at most this many frames of each clip; default: all."),
+    ] = None,
+    fit: Annotated[
+        str | None, typer.Option(help="crop (default), stretch or pad, as in 'movinet run'.")
+    ] = None,
+    published: Annotated[
+        bool,
+        typer.Option(
+            "--published",
+            help="Show clips as for the published accuracies: the frames in the middle, a "
+            "somewhat smaller cut, no antialiasing (docs/preprocessing.md).",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With confusion matrices.")] = False,
 ) -> None:
     """Count how often models name a clip rightly after its last frame.
 
     Modes: clips starts anew with each clip; stream carries the state through 40 clips;
     shuffled and single (the last frame alone) show what a model knows without motion: where
-    time matters they fall towards chance.
+    time matters they fall towards chance. Base models take clips only: as many frames as
+    their file says, from the clip's start, the last one again if there are fewer.
 
     movinet accuracy a0-*.tflite --data clips/
 
     movinet accuracy a0-int8.tflite --data data/ --mode clips --mode stream --json
+
+    movinet accuracy a0.tflite --data kinetics_600_val.csv --videos val/ --published
     """
     modes = list(dict.fromkeys(mode or ["clips"]))
     if unknown := [name for name in modes if name not in MODES]:
         raise UsageError(f"no mode '{unknown[0]}'; --mode takes {', '.join(MODES)}")
-    clips = _to_judge(find_clips(data))
-    loaded = [StreamModel(path) for path in models]
-    labels = sorted({clip.label for clip in clips})
-    sizes = {(model.size, model.fps) for model in loaded}
-    if len(sizes) > 1:
-        raise UsageError("the models differ in resolution or frame rate: judge them separately")
-    ((size, fps),) = sizes
-    all_judges = judges(loaded, labels, modes, stream, horizon)
+    named = None if labels is None else read_labels(labels)
+    loaded = [load_model(path, named) for path in models]
+    protocol = _protocol(loaded, frames, fit, published)
+    one_set = all(list(model.labels) == list(loaded[0].labels) for model in loaded)
+    listed = find_clips(data, videos, loaded[0].labels if one_set else None, min_classes=1)
+    chosen = _to_judge(listed)
+    clips = [clip for clip in chosen if clip.path.exists()]
+    missing = len(chosen) - len(clips)
+    lost = next((clip.path for clip in chosen if not clip.path.exists()), None)
+    if not clips:
+        raise UsageError(f"{data}: none of its {missing} videos is there; the first: {lost}")
+    where = {clip.label: clip.where for clip in reversed(clips)}
+    all_judges = judges(loaded, sorted(where), modes, stream, horizon, where)
     console = Console(stderr=True)
+
+    def say(line: str) -> None:
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    if missing:
+        say(f"{missing} of {len(chosen)} videos are missing; the first: {lost}")
+    if parts := [clip.path.name for clip in clips if clip.seconds is not None]:
+        # A file that was cut before would lose its beginning here, and nothing would show it.
+        say(f"{len(parts)} clips are the seconds of a whole video that the table names: {parts[0]}")
+    for line in _spelling_lines(all_judges):
+        say(line)
     columns = (TextColumn("clips"), BarColumn(), TimeRemainingColumn())
     skipped = 0
     with Progress(
@@ -68,25 +121,77 @@ def accuracy(
     ) as progress:
         for clip in progress.track(clips):
             try:
-                video = list(frames_at(clip.path, size, fps))
+                video = protocol.read(clip)
             except SourceError as error:
                 skipped += 1
-                console.print(f"skipped: {error}", style="yellow", highlight=False, soft_wrap=True)
+                say(f"skipped: {error}")
                 continue
             for judge in all_judges:
-                judge.show(video, clip.label)
+                judge.show(video, clip.label, str(clip.path))
     if skipped == len(clips):
         raise UsageError(f"no clip of {data} can be read")
     scores = [judge.score for judge in all_judges]
     if as_json:
+        about = {"missing": missing, "skipped": skipped, "protocol": protocol.as_json()}
         rows = [
-            score.as_json(j.classifier.labels) for score, j in zip(scores, all_judges, strict=True)
+            score.as_json(j.classifier.labels) | about
+            for score, j in zip(scores, all_judges, strict=True)
         ]
         print(json.dumps(rows, ensure_ascii=False))
         return
-    Console().print(score_table(scores))
+    output = Console()
+    output.print(score_table(scores))
+    for line in _protocol_lines(protocol, loaded):
+        output.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
     if skipped:
-        console.print(f"{skipped} of {len(clips)} clips skipped", style="yellow")
+        say(f"{skipped} of {len(clips)} clips skipped")
+
+
+def _protocol(
+    models: Sequence[Model], frames: int | None, fit: str | None, published: bool
+) -> Protocol:
+    sizes = {(model.size, model.fps) for model in models}
+    if len(sizes) > 1:
+        raise UsageError("the models differ in resolution or frame rate: judge them separately")
+    ((size, fps),) = sizes
+    if fit is not None and fit not in FITS:
+        raise UsageError(f"--fit is {', '.join(FITS)}, not '{fit}'")
+    fitting: Fit = next((one for one in FITS if one == fit), "crop")
+    if not published:
+        return Protocol(fps, size, frames, fitting)
+    if fit is not None:
+        raise UsageError("--published has a fit of its own: leave --fit out")
+    lengths = {frames or _clip_frames(model) for model in models}
+    if len(lengths) > 1:
+        raise UsageError("the models differ in the length of a clip: judge them separately")
+    return Protocol(fps, size, lengths.pop(), published=True)
+
+
+def _clip_frames(model: Model) -> int:
+    if isinstance(model, ClipModel):
+        return model.frames
+    return int(model.metadata.get("clip_frames", DEFAULT_CLIP_FRAMES))
+
+
+def _protocol_lines(protocol: Protocol, models: Sequence[Model]) -> list[str]:
+    lines = [protocol.describe()]
+    lines += [
+        f"{model.path.name} is a base model: the first {model.frames} of these frames at once, "
+        "the last one again if there are fewer"
+        for model in models
+        if isinstance(model, ClipModel)
+    ]
+    return lines
+
+
+def _spelling_lines(judges: Sequence[Judge]) -> list[str]:
+    """Say once for each model which labels it spells in another way."""
+    lines = {}
+    for judge in judges:
+        if pairs := [f"'{theirs}' is '{ours}'" for theirs, ours in judge.respelt.items()]:
+            more = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
+            lines[judge.path] = f"labels spelt in another way by {judge.path}: {pairs[0]}{more}"
+    return list(lines.values())
 
 
 def _to_judge(clips: list[LabelledClip]) -> list[LabelledClip]:
@@ -102,20 +207,27 @@ def _mixed(clips: list[LabelledClip]) -> list[LabelledClip]:
     return [clips[i] for i in np.random.default_rng(0).permutation(len(clips))]
 
 
-def score_table(scores: list[Score]) -> Table:
-    """A row a model and mode, with the interval of chance."""
+def score_table(scores: Sequence[Score]) -> Table:
+    """A row a model and mode, with the intervals of chance (Wilson)."""
     table = Table(box=None, pad_edge=False)
-    for column in ("model", "mode", "clips", "top-1", "95 %"):
+    for column in ("model", "mode", "clips", "top-1", "95 %", "top-5", "95 %"):
         left = column in ("model", "mode")
-        table.add_column(column, justify="left" if left else "right", overflow="fold")
+        table.add_column(
+            column, justify="left" if left else "right", overflow="fold", no_wrap=not left
+        )
     for score in scores:
         right, clips = score.of()
-        low, high = interval(right, clips)
+        top = score.of_top()
         table.add_row(
             score.model.stem,
             score.mode,
             str(clips),
-            f"{right / clips:.2%}",
-            f"{low:.1%} to {high:.1%}",
+            *_share(right, clips),
+            *(("-", "-") if top is None else _share(top, clips)),
         )
     return table
+
+
+def _share(right: int, clips: int) -> tuple[str, str]:
+    low, high = interval(right, clips)
+    return f"{right / clips:.2%}", f"{100 * low:.1f}-{100 * high:.1f} %"

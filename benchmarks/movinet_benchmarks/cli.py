@@ -97,7 +97,7 @@ def fidelity_table(found: list[Fidelity]) -> Table:
     for column in ("stream", "frames", "SQNR dB", "worst", "drift", "agree", "decided", "KL"):
         table.add_column(column, justify="right")
     for fidelity in found:
-        for name, m in (("short", fidelity.short), ("long", fidelity.long)):
+        for name, m in fidelity.parts.items():
             agreement = m.decided_agreement
             table.add_row(
                 fidelity.path.stem if name == "short" else "",
@@ -152,7 +152,7 @@ def plot_errors(found: list[Fidelity], path: Path) -> None:
 
 def _failures(fidelity: Fidelity, min_sqnr: float | None, min_agreement: float | None) -> list[str]:
     lines = []
-    for name, m in (("short", fidelity.short), ("long", fidelity.long)):
+    for name, m in fidelity.parts.items():
         what = f"{fidelity.path.name}, {name} streams"
         if min_sqnr is not None and m.sqnr_db < min_sqnr:
             lines.append(f"{what}: SQNR {m.sqnr_db:.1f} dB is below {min_sqnr:g}")

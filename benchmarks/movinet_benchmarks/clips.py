@@ -1,28 +1,61 @@
-"""Find labelled clips: a folder for each class, or a table."""
+"""Find labelled clips: a folder for each class, a table, or a list."""
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from movinet_benchmarks.lists import (
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    ListedClip,
+    Videos,
+    parse_kinetics,
+    parse_list,
+    split_of,
+)
+from movinet_runtime import Frame, FrameSource, Source, open_frames
 from movinet_runtime.errors import SourceError, UsageError
-from movinet_runtime.sources import open_frames
 
-TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+__all__ = [
+    "SPLITS",
+    "TEST",
+    "TRAIN",
+    "VALIDATION",
+    "Collection",
+    "LabelledClip",
+    "collect",
+    "find_clips",
+    "open_clip",
+]
+
 MIN_CLASSES = 2
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class LabelledClip:
-    """A file and what it shows; ``split`` is None until it is assigned."""
+    """A file and what it shows.
+
+    Attributes:
+        path: perhaps missing.
+        label: its class.
+        split: None until it is assigned.
+        seconds: the part of the file that counts, from and to; None: all of it.
+        where: the file and line that name it, for errors.
+    """
 
     path: Path
     label: str
     split: str | None = None
+    seconds: tuple[float, float] | None = None
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -44,19 +77,32 @@ class Collection:
         return [clip for clip in self.clips if clip.split == split]
 
 
-def find_clips(data: Path) -> list[LabelledClip]:
-    """List what a folder or a table offers, in a fixed order.
+def find_clips(
+    data: Path,
+    videos: Path | None = None,
+    labels: Sequence[str] | None = None,
+    min_classes: int = MIN_CLASSES,
+) -> list[LabelledClip]:
+    """List what a folder, a table or a list offers, in a fixed order.
 
     Args:
         data: ``CLASS/clip.mp4`` ..., ``SPLIT/CLASS/clip.mp4`` ... with splits train,
-            validation and test, or a CSV with columns path, label and perhaps split;
-            its paths are relative to it. A folder of images within a class is a clip.
+            validation and test; a CSV with columns path, label and perhaps split; a CSV of
+            Kinetics (label, youtube_id, time_start, time_end); or lines ``path label``
+            (:func:`movinet_benchmarks.lists.parse_list`). A folder of images is a clip.
+        videos: the folder that a table's or list's paths are relative to; default: its own.
+        labels: of the model, for lists that give indices.
+        min_classes: fewer are an error.
 
     Raises:
-        UsageError: nothing there, a class without clips, fewer than two classes.
+        UsageError: nothing there, a line that cannot be read, a class without clips, too
+            few classes.
     """
     if not data.exists():
         raise UsageError(f"{data} does not exist")
+    if videos is not None and (data.is_dir() or not videos.is_dir()):
+        why = "only lists take it, not folders" if data.is_dir() else "it is no folder"
+        raise UsageError(f"--videos {videos}: {why}")
     if data.is_dir():
         names = [split for split in SPLITS if (data / split).is_dir()]
         if TRAIN in names:
@@ -66,14 +112,66 @@ def find_clips(data: Path) -> list[LabelledClip]:
         else:
             clips = _of_folder(data)
     else:
-        clips = _of_table(data)
-    labels = {clip.label for clip in clips}
-    if len(labels) < MIN_CLASSES:
+        clips = _of_file(data, videos or data.parent, labels)
+    classes = {clip.label for clip in clips}
+    if len(classes) < min_classes:
         raise UsageError(
-            f"{data} has {len(labels)} classes; at least two are needed: "
-            "a sub-folder of clips for each class, or a CSV with path,label[,split]"
+            f"{data} has {len(classes)} classes; at least {'two' if min_classes == 2 else 'one'} "
+            "needed: a sub-folder of clips for each class, a CSV with path,label[,split], or "
+            "lines 'path label'"
         )
     return clips
+
+
+def open_clip(clip: LabelledClip, image_fps: float = 5.0) -> Source:
+    """Open a clip's file, or the part of it that counts.
+
+    Raises:
+        SourceError, MissingPackageError: see :func:`movinet_runtime.open_frames`.
+    """
+    source = open_frames(clip.path, image_fps)
+    if clip.seconds is None:
+        return source
+    start, end = clip.seconds
+    name = f"{source.name}, seconds {start:g} to {end:g},"
+    return FrameSource(name, _Part(source, start, end), end - start)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The frames that are seen between two moments of a source, from its first frame on."""
+
+    source: Source
+    start: float
+    end: float
+
+    def __iter__(self) -> Iterator[Frame]:
+        return part(self.source, self.start, self.end)
+
+
+def part(frames: Iterable[Frame], start: float, end: float) -> Iterator[Frame]:
+    """Yield the frames that are seen from ``start`` to before ``end``, in seconds.
+
+    frames  |0----|1----|2----|3----|
+    part         [0 |1    |2 )          the one seen at the start is the first
+    """
+    origin, held = 0.0, None
+    for frame in frames:
+        if held is None:
+            origin = frame.time
+        time = frame.time - origin
+        if time >= end:
+            break
+        if held is not None and time > start:
+            early = held.time - origin < start
+            yield Frame(held.image, origin + start) if early else held
+        held = frame
+    if held is None:
+        return
+    time = held.time - origin
+    begins, ends = max(time, start), time + held.duration
+    if time >= start or ends > start:  # else the video is over before the part begins
+        yield Frame(held.image, origin + begins, max(0.0, min(ends, end) - begins))
 
 
 def _of_folder(folder: Path) -> list[LabelledClip]:
@@ -81,28 +179,72 @@ def _of_folder(folder: Path) -> list[LabelledClip]:
     empty = [path.name for path in classes if not any(_visible(path))]
     if empty:
         raise UsageError(f"{folder}: no clips in {', '.join(empty)}")
-    return [LabelledClip(path, label.name) for label in classes for path in sorted(_visible(label))]
+    return [
+        LabelledClip(path, label.name, where=str(path))
+        for label in classes
+        for path in sorted(_visible(label))
+    ]
 
 
 def _visible(folder: Path) -> Iterable[Path]:
     return (path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _of_table(table: Path) -> list[LabelledClip]:
+def _of_file(file: Path, videos: Path, labels: Sequence[str] | None) -> list[LabelledClip]:
+    """A file is what its first line says: the header of a table, or the first of a list."""
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{table} cannot be read as CSV: {error}") from error
+        text = file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UsageError(f"{file} cannot be read: {reason}") from error
+    header = [name.strip() for name in text.partition("\n")[0].split(",")]
+    if "youtube_id" in header:
+        return _of_kinetics(text, file, videos)
+    if "label" in header or file.suffix.lower() == ".csv":
+        return _of_table(text, file, videos)
+    return [_of_line(row, file, videos, labels) for row in parse_list(text, str(file))]
+
+
+def _of_line(
+    row: ListedClip, file: Path, videos: Path, labels: Sequence[str] | None
+) -> LabelledClip:
+    where = f"{file}, line {row.line}"
+    label = row.label
+    if isinstance(label, int):
+        if labels is None:
+            raise UsageError(
+                f"{where}: {label} is an index, and there is no one model to say of what; a "
+                f'class of that name needs quotes: "{label}"'
+            )
+        if label >= len(labels):
+            raise UsageError(f"{where}: {label} is no index, the model has {len(labels)} labels")
+        label = labels[label]
+    return LabelledClip(videos / row.path, label, where=where)
+
+
+def _of_kinetics(text: str, file: Path, videos: Path) -> list[LabelledClip]:
+    files = Videos.of(videos)
     clips = []
-    for number, row in enumerate(rows, start=2):
-        path, label = row.get("path"), (row.get("label") or "").strip()
-        split = (row.get("split") or "").strip() or None
-        if not path or not label:
-            raise UsageError(f"{table}, line {number}: needs the columns path and label")
-        if split is not None and split not in SPLITS:
-            raise UsageError(f"{table}, line {number}: split is {', '.join(SPLITS)}, not '{split}'")
-        clips.append(LabelledClip(table.parent / path, label, split))
+    for row in parse_kinetics(text, str(file)):
+        path, whole = files.find(row) or (videos / f"{row.stems()[0]}.mp4", False)
+        seconds = (row.start, row.end) if whole else None
+        clips.append(LabelledClip(path, row.label, row.split, seconds, f"{file}, line {row.line}"))
+    return clips
+
+
+def _of_table(text: str, table: Path, videos: Path) -> list[LabelledClip]:
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    clips = []
+    try:
+        for row in rows:
+            where = f"{table}, line {rows.line_num}"
+            path, label = row.get("path"), (row.get("label") or "").strip()
+            if not path or not label:
+                raise UsageError(f"{where}: needs the columns path and label")
+            split = split_of(row.get("split"), where)
+            clips.append(LabelledClip(videos / path, label, split, where=where))
+    except csv.Error as error:
+        raise UsageError(f"{table} cannot be read as CSV: {error}") from error
     return clips
 
 
@@ -121,8 +263,15 @@ def collect(
         progress: called with 1 after each clip.
 
     Raises:
-        UsageError: nothing is left of a class, or of the training split.
+        UsageError: nothing is left of a class, or of the training split; a clip is a part of
+            a file, which training does not cut out.
     """
+    parts = [clip for clip in clips if clip.seconds is not None]
+    if parts:
+        raise UsageError(
+            f"{parts[0].where}: {parts[0].path} is a whole video, and training does not cut: "
+            "name the part's file ID_START_END.mp4"
+        )
 
     def reason(clip: LabelledClip) -> str | None:
         try:

@@ -67,13 +67,26 @@ class StateHealth:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """A variant against the reference, on short streams and on one long stream."""
+    """A variant against the reference, on short streams and on one long stream.
+
+    Base models have no streams: each of their short ones is a clip, with one answer.
+    """
 
     path: Path
     short: Measures
-    long: Measures
+    long: Measures | None
     states: list[StateHealth] = field(default_factory=list)
     error_db: list[float] = field(default_factory=list)  # of each frame of the long stream
+
+    @property
+    def parts(self) -> dict[str, Measures]:
+        """Short streams, and the long one where there is one, by name."""
+        return {"short": self.short} | ({} if self.long is None else {"long": self.long})
+
+    @property
+    def worst_sqnr_db(self) -> float:
+        """The ratio of the worse of both; NaN if either is."""
+        return float(np.min([measures.sqnr_db for measures in self.parts.values()]))
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""

@@ -136,7 +136,7 @@ def fidelity(models: Mapping[str, Path], truth: Path, streams: Streams) -> dict[
         measured = compare(path, record(path, streams), reference)
         found[name] = {
             "short_db": round(measured.short.sqnr_db, 1),
-            "long_db": round(measured.long.sqnr_db, 1),
+            "long_db": round(measured.parts["long"].sqnr_db, 1),
         }
     return found
 

@@ -80,8 +80,8 @@ def as_report(
             "arm": {r.core: asdict(r) for r in rehearsals.get(one.name, ())},
         }
         if one.name in fidelity:
-            both = fidelity[one.name]
-            row["fidelity"] = {"short": asdict(both.short), "long": asdict(both.long)}
+            parts = fidelity[one.name].parts
+            row["fidelity"] = {name: asdict(measures) for name, measures in parts.items()}
         variants.append(row)
     return {
         "schema": SCHEMA,

@@ -12,11 +12,20 @@ with native_messages_hidden():
     import keras
     import tensorflow as tf
     from keras import ops
+    from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow.core.protobuf import trackable_object_graph_pb2 as graph_pb
 
     tf.config.list_physical_devices()  # looks for graphics cards, and says so
 
-__all__ = ["fused_batch_norm", "graph_pb", "keras", "ops", "skip_graph_optimization", "tf"]
+__all__ = [
+    "fused_batch_norm",
+    "graph_pb",
+    "keras",
+    "ops",
+    "saved_model_pb2",
+    "skip_graph_optimization",
+    "tf",
+]
 
 
 def fused_batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:

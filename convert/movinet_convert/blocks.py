@@ -6,8 +6,8 @@ import numpy as np
 
 from movinet_convert.fold import Conv, folded
 from movinet_convert.graph import Activation, Graph
-from movinet_convert.parameters import Weights, units
-from movinet_models.family import Layer, ModelSpec
+from movinet_convert.parameters import DEFAULT_GATE, HARD_SIGMOIDS, HardSigmoid, Weights, units
+from movinet_models.family import Gate, Layer, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,14 @@ class Builder:
     spec: ModelSpec
     convs: dict[str, Conv]
     weights: Weights
+    gate: HardSigmoid
 
     @classmethod
-    def of(cls, spec: ModelSpec, weights: Weights) -> "Builder":
+    def of(cls, spec: ModelSpec, weights: Weights, gate: Gate = DEFAULT_GATE) -> "Builder":
         """Fold the weights of a model and start an empty graph."""
         classes = weights["classifier/bias"].shape[0]
         convs = {unit.name: folded(unit, weights) for unit in units(spec, classes)}
-        return cls(Graph(), spec, convs, weights)
+        return cls(Graph(), spec, convs, weights, HARD_SIGMOIDS[gate])
 
     def conv(
         self,
@@ -47,6 +48,18 @@ class Builder:
         """x * relu6(x + 3) / 6 as one operator."""
         return self.graph.unary("HARD_SWISH", f"{name}/activation", x)
 
+    @property
+    def fused(self) -> Activation:
+        """The stream form's activation if a convolution can do it itself, as it can relu6."""
+        return "relu6" if self.spec.architecture.activation == "relu6" else ""
+
+    def activated(self, name: str, x: str, stride: int = 1, depthwise: bool = False) -> str:
+        """Apply a unit's convolution and the stream form's activation."""
+        conv = self.convs[name]
+        add = self.graph.depthwise if depthwise else self.graph.conv
+        y = add(name, x, conv.kernel, conv.bias, stride, activation=self.fused)
+        return y if self.fused else self.hard_swish(name, y)
+
     def residual(self, layer: Layer, x: str, gated: str, gate_slope: float = 1.0) -> str:
         """Project a gated expansion, scale it, and add the skip path.
 
@@ -63,7 +76,10 @@ class Builder:
 
     def classify(self, pooled: str) -> None:
         """The head: dense with swish, dense to the classes; makes ``logits`` an output."""
-        x = self.swish("head", self.conv("head", pooled))
+        if self.spec.architecture.squeeze_excitation:
+            x = self.swish("head", self.conv("head", pooled))
+        else:
+            x = self.activated("head", pooled)
         x = self.conv("classifier", x)
         self.graph.output("logits", self.graph.reshape("logits", x, (1, self.graph.shape(x)[3])))
 

@@ -37,7 +37,7 @@ class Candidate:
 
     def meets(self, min_sqnr: float) -> bool:
         """Whether it is as true as asked for."""
-        return self.sqnr_db is None or self.sqnr_db >= min_sqnr
+        return self.sqnr_db is None or self.sqnr_db >= min_sqnr  # NaN is not
 
 
 def check_target(target: str | None) -> None:
@@ -70,9 +70,7 @@ def candidates(done: Sequence[Exported], target: str | None = None) -> list[Cand
         Candidate(
             one,
             costs[one.variant],
-            None
-            if one.fidelity is None
-            else min(one.fidelity.short.sqnr_db, one.fidelity.long.sqnr_db),
+            None if one.fidelity is None else one.fidelity.worst_sqnr_db,
         )
         for one in done
     ]

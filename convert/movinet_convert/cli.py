@@ -3,9 +3,9 @@
 import json
 import tempfile
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -13,14 +13,13 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from movinet_benchmarks.fidelity import LONG_FRAMES
-from movinet_models.family import UnknownModelError, lookup
-from movinet_models.registry import PUBLISHED
+from movinet_models.costs import MIN_SQNR_DB
+from movinet_models.family import GATES, Gate, ModelSpec, UnknownModelError, lookup
 from movinet_runtime.classifier import read_labels
 from movinet_runtime.cli.inspect import summary
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 
-MAX_PARITY_ERROR = 1e-4  # of float32
 ALL, AUTO = "all", "auto"
 
 
@@ -40,9 +39,16 @@ def export(
             "--weights",
             "-w",
             help="A Model Garden checkpoint (prefix, folder, .tar.gz), a hub SavedModel "
-            "(folder, .tar.gz, handle or URL), a .keras or .npz file, embedded (drawn figures), "
-            "or random[:SEED]. "
-            "Default: the published Kinetics-600 weights, downloaded.",
+            "(folder, .tar.gz), any MoViNet .tflite, a PyTorch state dict (.pth), a .keras or .npz "
+            "file, a URL of one of them, kinetics-400 (published, base), embedded (drawn figures), "
+            "or random[:SEED]. Default: the published Kinetics-600 weights (movinet pull).",
+        ),
+    ] = None,
+    gate: Annotated[
+        str | None,
+        typer.Option(
+            help="The hard sigmoid that stream weights were trained with: fifth (published in "
+            "2021) or sixth (Model Garden since 2022). Default: found, and said in the summary."
         ),
     ] = None,
     quantize: Annotated[
@@ -51,7 +57,7 @@ def export(
             "--quantize",
             "-q",
             help="float32 (default), float16, mixed, wide, dynamic, int8, all, or auto: the "
-            "fastest that is true enough; repeat it for several.",
+            "fastest above --min-sqnr; repeat it for several.",
         ),
     ] = None,
     labels: Annotated[
@@ -78,8 +84,12 @@ def export(
         ),
     ] = None,
     min_sqnr: Annotated[
-        float, typer.Option(help="auto: how true it must be to float32, dB, on clips held out.")
-    ] = 30.0,
+        float | None,
+        typer.Option(
+            help="auto: the least SQNR of the logits against float32 on clips held out, dB; "
+            "default: 30."
+        ),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(
@@ -99,6 +109,12 @@ def export(
             min=2, help="Frames of the stream without a reset on which variants are compared."
         ),
     ] = LONG_FRAMES,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Write a file that does not compute what its source does, and mark it."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> None:
     """Make TFLite files from weights, and prove that they compute the same.
@@ -111,27 +127,21 @@ def export(
     movinet export a0-stream --weights movinet_a0_stream.tar.gz --quantize all -o models/
 
     movinet export a2-stream --weights mine.keras --labels mine.txt -q dynamic -o mine.tflite
+
+    movinet export a0lite-stream -w movinet_a0_stream_int8.tflite -q int8 -o lite.tflite
     """
     try:
         spec = lookup(model)
     except UnknownModelError as error:
         raise UsageError(str(error)) from error
-    if calibrate not in (None, [], ["none"]) and not spec.streams:
-        raise UsageError("--calibrate is for stream models")
-    if frames is not None and spec.streams:
-        raise UsageError(f"--frames is for base models; {spec.id} takes one frame at a time")
-    if weights is None:
-        if spec.id not in PUBLISHED:
-            raise UsageError(f"nobody publishes weights for {spec.id}: give --weights")
-        weights = PUBLISHED[spec.id].hub
+    _check_options(spec, quantize, calibrate, frames, gate, target, min_sqnr)
     names = None if labels is None else read_labels(labels)
     auto = quantize == [AUTO]
     if auto:
-        if not spec.streams:
-            raise UsageError("--quantize auto is for stream models")
         from movinet_convert.choose import check_target
 
         check_target(target)
+        _outputs(spec.id, ["float32"], output)  # so that nothing is measured in vain
     drafts = tempfile.TemporaryDirectory(prefix="movinet-") if auto else nullcontext("")
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -153,37 +163,62 @@ def export(
 
         from movinet_convert.choose import candidates
         from movinet_convert.export import export as export_model  # NumPy and the schema
+        from movinet_convert.sources.published import find, shown
 
+        source, origin = find(weights, spec, shown(report))
         done = export_model(
             spec,
-            weights,
+            source,
             outputs,
+            origin=origin,
+            gate=cast(Gate | None, gate),
             labels=names,
             resolution=resolution,
             frames=frames,
             clip=clip,
             calibrate=() if calibrate == ["none"] else calibrate or None,
             half_arithmetic=half_arithmetic,
+            force=force,
             report=report,
             long_frames=long_frames,
         )
         if auto:
+            least = MIN_SQNR_DB if min_sqnr is None else min_sqnr
             report("measuring what the variants cost")
             measured = candidates(done, target)
-            done = [_take(measured, min_sqnr, spec.id, output)]
+            done = [_take(measured, least, spec.id, output)]
     if as_json:
         print(json.dumps([_as_json(one) for one in done], indent=2))
     else:
         if auto:
-            Console().print(_choice_table(measured, done[0].variant, min_sqnr, target))
+            Console().print(_choice_table(measured, done[0].variant, least, target))
         _print(done)
-    for one in done:
-        if one.variant == "float32" and one.parity.error > MAX_PARITY_ERROR:
-            console.print(
-                f"warning: {one.path} is {one.parity.error:.1e} of the logits' range away from "
-                "the Keras network; please report this model",
-                style="bold red",
-            )
+
+
+def _check_options(
+    spec: ModelSpec,
+    quantize: list[str] | None,
+    calibrate: list[str] | None,
+    frames: int | None,
+    gate: str | None,
+    target: str | None,
+    min_sqnr: float | None,
+) -> None:
+    """Refuse options that do not apply to what was asked for."""
+    auto = quantize == [AUTO]
+    if calibrate not in (None, [], ["none"]) and not spec.streams:
+        raise UsageError("--calibrate is for stream models")
+    if frames is not None and spec.streams:
+        raise UsageError(f"--frames is for base models; {spec.id} takes one frame at a time")
+    if gate not in (None, *GATES):
+        raise UsageError(f"--gate is {' or '.join(GATES)}, not '{gate}'")
+    if gate is not None and not spec.gated:
+        raise UsageError(f"{spec.id} has no hard sigmoid: --gate does not apply")
+    if auto and not spec.streams:
+        raise UsageError("--quantize auto is for stream models")
+    for option, value in (("--target", target), ("--min-sqnr", min_sqnr)):
+        if value is not None and not auto:
+            raise UsageError(f"{option} is for --quantize auto")
 
 
 def _outputs(model_id: str, quantize: list[str], output: Path) -> dict[str, Path]:
@@ -236,25 +271,28 @@ def _print(done: list[Any]) -> None:
     console = Console()
     for one in done:
         table = summary(one.inspection, title=str(one.path))
-        table.add_row(
-            "against Keras",
-            f"{one.parity.error:.1e} of the logits' range over {one.parity.frames} frames "
-            f"({one.parity.clip})",
-        )
-        if one.fidelity is not None:
-            short, long = one.fidelity.short, one.fidelity.long
-            table.add_row(
-                "against float32",
-                f"{short.sqnr_db:.1f} dB, {short.agreement:.0%} agree; long stream of "
-                f"{long.frames} frames {long.sqnr_db:.1f} dB, {long.agreement:.0%}",
-            )
+        if one.variant == "float32" or one.fidelity is None:
+            for parity in one.parity:
+                table.add_row(f"against {parity.against}", str(parity))
+        else:
+            table.add_row("against float32", _fidelity(one.fidelity))
         console.print(table)
     for note in done[0].notes:
         console.print(f"note: {note}", style="yellow")
 
 
+def _fidelity(fidelity: Any) -> str:
+    short, long = fidelity.short, fidelity.long
+    found = f"{short.sqnr_db:.1f} dB, {short.agreement:.0%} agree"
+    if long is None:
+        return f"{found} on {short.frames} clips"
+    return (
+        f"{found}; long stream of {long.frames} frames {long.sqnr_db:.1f} dB, {long.agreement:.0%}"
+    )
+
+
 def _as_json(one: Any) -> dict[str, Any]:
-    parity = {"error": one.parity.error, "frames": one.parity.frames, "clip": one.parity.clip}
+    parity = [asdict(parity) | {"holds": parity.holds} for parity in one.parity]
     found: dict[str, Any] = one.inspection.as_json()
     return {
         "path": str(one.path),

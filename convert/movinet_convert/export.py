@@ -1,4 +1,4 @@
-"""From weights to files that are proven: float32 equal to Keras, variants true to float32."""
+"""From weights to files that are proven: equal to their source, variants true to float32."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -9,88 +9,132 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_benchmarks.fidelity import LONG_FRAMES, Fidelity, Streams, compare, record
+from movinet_benchmarks.fidelity import (
+    LONG_FRAMES,
+    Fidelity,
+    Recording,
+    Streams,
+    compare,
+    measure,
+    record,
+)
 from movinet_convert import clip_graph, flatbuffer, metadata, stream_graph
+from movinet_convert.graph import Graph
 from movinet_convert.parameters import Array
-from movinet_convert.quantize import CALIBRATED, HALF, REDUCED_PRECISION, VARIANTS
+from movinet_convert.proof import (
+    Parity,
+    ParityError,
+    compared,
+    file_logits,
+    model_logits,
+)
+from movinet_convert.quantize import (
+    CALIBRATED,
+    HALF,
+    REDUCED_PRECISION,
+    Statistics,
+    needs_ranges,
+    transform,
+)
 from movinet_convert.quantize.calibration import (
     Clips,
     drawn_clips,
     moving_noise,
+    observed_ranges,
     read_clips,
     second_moments,
 )
-from movinet_convert.weights import LoadedWeights, load_weights
-from movinet_models.family import ModelSpec
+from movinet_convert.sources import LoadedWeights, Origin, load_weights
+from movinet_models.family import GATES, Gate, ModelSpec
 from movinet_models.figures import drawn
-from movinet_models.labels import kinetics600
-from movinet_runtime.classifier import StreamClassifier, checked_labels
-from movinet_runtime.engines.interpreter import load_interpreter
+from movinet_models.labels import kinetics400, kinetics600
+from movinet_runtime.classifier import checked_labels
 from movinet_runtime.files import written_whole
 from movinet_runtime.inspection import Inspection, inspect
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import SCALE
 from movinet_runtime.sources.clips import frames_at
 
-KINETICS_CLASSES = 600
+KINETICS = {600: ("Kinetics-600", kinetics600), 400: ("Kinetics-400", kinetics400)}
 PARITY_FRAMES = 16
 # Drawn clips, of places and bodies that calibration does not draw, on which variants are judged.
 HELD_OUT_CLIPS = 4
+HELD_OUT_WHOLE_CLIPS = 2  # of base models, which take them whole
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How far the file's logits are from the Keras network's, relative to their range."""
-
-    error: float
-    frames: int
-    clip: str
+Pictures = NDArray[np.uint8]  # [frames, h, w, 3]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file and what is known about it; fidelity is against the float32 graph."""
+    """A written file and what is known about it.
+
+    Attributes:
+        parity: of the float32 graph that all variants come from; the first is with the source
+            itself, if it can be run, the last with the Keras network.
+        fidelity: of the variant, against the float32 graph.
+    """
 
     path: Path
     variant: str
     inspection: Inspection
-    parity: Parity
+    parity: list[Parity]
     fidelity: Fidelity | None
     notes: list[str]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What variants are judged on, and what float32 says there."""
+
+    streams: Streams | None  # None: a base model,
+    clips: list[Pictures]  # which is shown these
+    truth: Recording
+
+    def fidelity(self, path: Path, draft: Path) -> Fidelity:
+        """Measure a variant that will lie at ``path``."""
+        if self.streams is not None:
+            return compare(path, record(draft, self.streams), self.truth)
+        return Fidelity(path, measure(_answers(draft, self.clips), self.truth.short[0]), None)
 
 
 def export(
     spec: ModelSpec,
     source: str,
     outputs: Mapping[str, Path],
+    *,
+    origin: Origin | None = None,
+    gate: Gate | None = None,
     labels: Sequence[str] | None = None,
     resolution: int | None = None,
     frames: int | None = None,
     clip: Path | None = None,
     calibrate: Sequence[str] | None = None,
     half_arithmetic: bool = True,
+    force: bool = False,
     report: Report = lambda step: None,
     long_frames: int = LONG_FRAMES,
 ) -> list[Exported]:
-    """Export variants of a model, compare each with the Keras network and with float32.
+    """Export variants of a model, compare them with its source, with Keras and with float32.
 
     Args:
         spec: the model; base models become clip models.
-        source: the weights (:func:`movinet_convert.weights.load_weights`).
+        source: the weights (:func:`movinet_convert.sources.load_weights`).
         outputs: where each variant goes; a file is replaced only by a whole one, and
             none before all are made.
-        labels: in the order of the logits; default: the source's, or Kinetics-600 for
-            600 classes of weights that were not made at random.
+        origin: where the source was published, if it is known.
+        gate: the form of the hard sigmoid, if the source is not to say.
+        labels: in the order of the logits; default: the source's, or Kinetics's for
+            600 or 400 classes of weights that were not made at random.
         resolution: side of the input; default: the weights', or the family's.
         frames: clip length of a base model; default: that of its training.
-        clip: its first frames are run through the Keras network too (default: moving noise),
-            and are one of the streams on which variants are compared with float32; the others
-            are drawn figures that calibration does not draw.
+        clip: its first frames are what the source and Keras are compared on (default: moving
+            noise), and are one of the streams on which variants are compared with float32; the
+            others are drawn figures that calibration does not draw.
         calibrate: clips to calibrate int8 weights on
             (:func:`movinet_convert.quantize.calibration.read_clips`); None: drawn figures;
             empty: none, weights are rounded to the nearest.
         half_arithmetic: let cores with half-precision arithmetic use it (float16, mixed, wide).
+        force: write files that do not compute what their source computes, and mark them.
         report: called with the name of each step before it starts.
         long_frames: length of the one stream through all those clips without a reset.
 
@@ -98,74 +142,184 @@ def export(
         One result for each output, in their order.
 
     Raises:
+        ParityError: the graph does not compute what its source or the Keras network does.
         WeightsError, LabelsError, SourceError: see their functions. Nothing is written.
     """
     report("reading weights")
-    loaded = load_weights(source, spec)
+    loaded = load_weights(source, spec, gate=gate, origin=origin)
     spec = spec.at(resolution or loaded.resolution)
     labels, notes = _labels(labels, loaded)
+    if loaded.gate is not None:
+        other = next(gate for gate in GATES if gate != loaded.gate)
+        change = "" if loaded.folded else f"; --gate {other} changes it"
+        notes.append(f"gate {loaded.gate}: {loaded.gate_reason}{change}")
+    if loaded.int8_share:
+        notes.append(f"{loaded.int8_share:.1%} of the weights were int8: their rounding stays")
     report("building the graph")
-    frames = frames or spec.architecture.frames
-    if spec.streams:
-        graph = stream_graph.build(spec, loaded.weights)
-    else:
-        graph = clip_graph.build(spec, loaded.weights, frames)
+    frames = frames or (None if spec.streams else loaded.clip_frames) or spec.architecture.frames
+    graph = _graph(spec, loaded, frames)
     pictures, name = parity_clip(spec, clip, PARITY_FRAMES if spec.streams else frames)
-    clips, moments = None, None
-    if spec.streams and (calibrate is None or calibrate) and set(outputs) & CALIBRATED:
-        side, fps = (spec.resolution, spec.resolution), spec.architecture.fps
-        if calibrate is None:
-            report("drawing clips to calibrate on")
-            clips = drawn_clips(side, fps)
-            notes += ["calibrated on drawn figures: --calibrate with clips of your own is truer"]
-        else:
-            clips = read_clips(calibrate, side, fps, lambda name: report(f"reading {name}"))
-        notes += [f"calibrated on {len(clips.clips)} clips, {clips.frames} frames"]
-        notes += [f"calibration skipped: {reason}" for reason in clips.skipped]
-        notes += [f"calibration: {name} is a still picture" for name in clips.stills]
-        report(f"calibrating on {clips.frames} frames")
-        moments = second_moments(graph, clips)
-    elif set(outputs) & CALIBRATED:
-        notes += ["not calibrated: int8 weights are rounded to the nearest"]
-    report("running the Keras network")
-    expected = keras_logits(spec, loaded, pictures)
-
-    def described(variant: str, fidelity: Fidelity | None) -> bytes:
-        transformed = VARIANTS[variant](graph, moments)
-        about = metadata.describe(spec, variant, loaded, labels, transformed)
-        about["calibration"] = None if clips is None else _calibration(clips)
-        about["fidelity"] = None if fidelity is None else _summary(fidelity)
-        named = metadata.buffers(about, list(transformed.outputs))
-        if variant in HALF and half_arithmetic:
-            named |= REDUCED_PRECISION
-        content = flatbuffer.serialize(transformed, f"MoViNet {spec.id} {variant}", named)
-        return metadata.with_labels(content, labels)
+    parity, more = prove(spec, loaded, graph, pictures, name, report)
+    failures = [one.failure() for one in parity if not one.holds]
+    if failures and not force:
+        raise ParityError(f"{loaded.source}: {failures[0]}; --force writes it all the same")
+    notes += more + [f"FORCED: {failure}" for failure in failures]
+    statistics, clips, more = _statistics(graph, spec, loaded, set(outputs), calibrate, report)
+    notes += more
+    about = metadata.describe(spec, loaded, labels)
+    about["parity"] = _proof(parity, forced=bool(failures))
+    about["calibration"] = None if clips is None else _calibration(clips)
 
     with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
-        reference = Path(folder) / "float32.tflite"
-        reference.write_bytes(described("float32", None))
-        truth = None
-        if spec.streams and set(outputs) - {"float32"}:
+        judged = None
+        if set(outputs) - {"float32"}:
             report("running float32 on clips held out from calibration")
-            streams = held_out_streams(spec, pictures if clip else None, long_frames)
-            truth = record(reference, streams)
-        made: dict[str, tuple[bytes, Exported]] = {}
+            reference = Path(folder) / "float32.tflite"
+            reference.write_bytes(_written(graph, spec, about, "float32", False))
+            judged = judge(spec, reference, pictures, clip is not None, long_frames)
+        made: list[tuple[bytes, Exported]] = []
         for variant, path in outputs.items():
             report(f"measuring {variant}")
+            transformed = transform(spec, variant)(graph, statistics)
             draft = Path(folder) / path.name
-            draft.write_bytes(described(variant, None))
+            draft.write_bytes(_written(transformed, spec, about, variant, half_arithmetic))
             fidelity = None
-            if truth is not None and variant != "float32":
-                fidelity = compare(path, record(draft, streams), truth)
-            parity = Parity(relative_error(draft, pictures, expected), len(pictures), name)
+            if judged is not None and variant != "float32":
+                fidelity = judged.fidelity(path, draft)
+            content = _written(transformed, spec, about, variant, half_arithmetic, fidelity)
+            draft.write_bytes(content)
             inspection = inspect(ModelFile.read(draft))
-            result = Exported(path, variant, inspection, parity, fidelity, notes)
-            made[variant] = described(variant, fidelity), result
+            made.append((content, Exported(path, variant, inspection, parity, fidelity, notes)))
     report("writing")
-    for content, result in made.values():
+    for content, result in made:
         with written_whole(result.path) as temporary:
             temporary.write_bytes(content)
-    return [result for _, result in made.values()]
+    return [result for _, result in made]
+
+
+def prove(
+    spec: ModelSpec,
+    loaded: LoadedWeights,
+    graph: Graph,
+    pictures: Pictures,
+    clip: str,
+    report: Report = lambda step: None,
+) -> tuple[list[Parity], list[str]]:
+    """Compare a float32 graph with its source, if that can be run, and with the Keras network.
+
+    Returns:
+        The comparisons, the source's first, and notes on what could not be compared.
+    """
+    count = len(pictures)
+    found = model_logits(flatbuffer.serialize(graph, "parity", {}), pictures)
+    parity, notes = [], []
+    original = loaded.original
+    if original is None:
+        notes.append("the source cannot be run: compared with the Keras network alone")
+    elif original.resolution not in (None, spec.resolution):
+        notes.append(f"not compared with {original.what}: it takes {original.resolution} pixels")
+    elif original.frames not in (None, count):
+        notes.append(f"not compared with {original.what}: it takes {original.frames} frames")
+    else:
+        report(f"running {original.what}")
+        if original.unrounded is not None:
+            against = f"{original.what}, its rounding taken out"
+            parity.append(compared(found, original.unrounded(pictures), against, count, clip))
+        expected = original.logits(pictures)
+        parity.append(compared(found, expected, original.what, count, clip, original.rounds))
+    report("running the Keras network")
+    expected = keras_logits(spec, loaded, pictures)
+    parity.append(compared(found, expected, "the Keras network", count, clip))
+    return parity, notes
+
+
+def judge(
+    spec: ModelSpec, reference: Path, pictures: Pictures, own: bool, long_frames: int
+) -> Judged:
+    """Run float32 on drawn clips of the test split, and on the user's own clip if it is one."""
+    side, fps = (spec.resolution, spec.resolution), spec.architecture.fps
+    if spec.streams:
+        drawn_ones = drawn("test", HELD_OUT_CLIPS, side, fps)
+        streams = Streams(([list(pictures)] if own else []) + drawn_ones, long_frames)
+        return Judged(streams, [], record(reference, streams))
+    clips = [
+        np.stack((clip * -(-len(pictures) // len(clip)))[: len(pictures)])
+        for clip in drawn("test", HELD_OUT_WHOLE_CLIPS, side, fps)
+    ]
+    clips.append(pictures)
+    answers = _answers(reference, clips)
+    return Judged(None, clips, Recording([answers], answers, []))
+
+
+def _answers(model: Path, clips: Sequence[Pictures]) -> Array:
+    """Run whole clips through a base model: logits [clips, classes]."""
+    return np.concatenate([file_logits(model, clip) for clip in clips])
+
+
+def _graph(spec: ModelSpec, loaded: LoadedWeights, frames: int) -> Graph:
+    if spec.streams:
+        return stream_graph.build(spec, loaded.weights, loaded.hard_sigmoid)
+    return clip_graph.build(spec, loaded.weights, frames)
+
+
+def _statistics(
+    graph: Graph,
+    spec: ModelSpec,
+    loaded: LoadedWeights,
+    variants: set[str],
+    calibrate: Sequence[str] | None,
+    report: Report,
+) -> tuple[Statistics, Clips | None, list[str]]:
+    """Measure what the variants' transforms need to know, on clips."""
+    notes: list[str] = []
+    ranges = dict(loaded.ranges)
+    unknown = [
+        name for v in variants for name in needs_ranges(spec, v, graph) if name not in ranges
+    ]
+    wanted = spec.streams and (calibrate is None or bool(calibrate))
+    if not variants & CALIBRATED:
+        return Statistics(ranges=ranges), None, notes
+    if not wanted and not unknown:
+        notes.append("not calibrated: int8 weights are rounded to the nearest")
+        return Statistics(ranges=ranges), None, notes
+    side, fps = (spec.resolution, spec.resolution), spec.architecture.fps
+    if not calibrate:
+        report("drawing clips to calibrate on")
+        clips = drawn_clips(side, fps)
+        notes.append("calibrated on drawn figures: --calibrate with clips of your own is truer")
+    else:
+        clips = read_clips(calibrate, side, fps, lambda name: report(f"reading {name}"))
+    notes.append(f"calibrated on {len(clips.clips)} clips, {clips.frames} frames")
+    notes += [f"calibration skipped: {reason}" for reason in clips.skipped]
+    notes += [f"calibration: {name} is a still picture" for name in clips.stills]
+    report(f"calibrating on {clips.frames} frames")
+    if unknown:
+        ranges |= observed_ranges(graph, unknown, clips)
+    moments = second_moments(graph, clips) if wanted else {}
+    return Statistics(moments, ranges), clips, notes
+
+
+def _written(
+    graph: Graph,
+    spec: ModelSpec,
+    about: Mapping[str, Any],
+    variant: str,
+    half_arithmetic: bool,
+    fidelity: Fidelity | None = None,
+) -> bytes:
+    """Return a file: the graph, and its description with what this variant adds to it."""
+    description = metadata.of_variant(about, variant, graph)
+    description["fidelity"] = None if fidelity is None else _summary(fidelity)
+    named = metadata.buffers(description, list(graph.outputs))
+    if variant in HALF and half_arithmetic:
+        named |= REDUCED_PRECISION
+    content = flatbuffer.serialize(graph, f"MoViNet {spec.id} {variant}", named)
+    return metadata.with_labels(content, description["labels"])
+
+
+def _proof(parity: Sequence[Parity], forced: bool) -> dict[str, Any]:
+    """What the file says about its equality; the errors themselves differ between machines."""
+    return {"against": [one.against for one in parity], "forced": forced}
 
 
 def _calibration(clips: Clips) -> dict[str, Any]:
@@ -181,7 +335,7 @@ def _summary(fidelity: Fidelity) -> dict[str, Any]:
             "sqnr_db": round(measures.sqnr_db, 2),
             "agreement": round(measures.agreement, 4),
         }
-        for name, measures in (("short", fidelity.short), ("long", fidelity.long))
+        for name, measures in fidelity.parts.items()
     }
 
 
@@ -192,8 +346,9 @@ def _labels(
         return list(checked_labels(given, loaded.classes, loaded.source)), []
     if loaded.labels is not None:
         return loaded.labels, []
-    if loaded.classes == KINETICS_CLASSES and not loaded.source.startswith("random"):
-        return kinetics600(), ["600 classes and no --labels: taken for Kinetics-600"]
+    if loaded.classes in KINETICS and loaded.licence is not None:
+        name, labels = KINETICS[loaded.classes]
+        return labels(), [f"{loaded.classes} classes and no --labels: taken for {name}"]
     return None, ["no labels in the file: give --labels to name the classes"]
 
 
@@ -207,30 +362,10 @@ def parity_clip(spec: ModelSpec, clip: Path | None, frames: int) -> tuple[NDArra
     return np.stack(pictures), clip.name
 
 
-def held_out_streams(
-    spec: ModelSpec, pictures: NDArray[np.uint8] | None, long_frames: int
-) -> Streams:
-    """Return the user's clip, if there is one, and drawn clips of the test split."""
-    side = (spec.resolution, spec.resolution)
-    own = [] if pictures is None else [list(pictures)]
-    return Streams(own + drawn("test", HELD_OUT_CLIPS, side, spec.architecture.fps), long_frames)
-
-
 def keras_logits(spec: ModelSpec, loaded: LoadedWeights, pictures: NDArray[np.uint8]) -> Array:
     """Run a clip through the Keras network at once: logits [frames or 1, classes]."""
     from movinet_convert.network import load_into_network
 
-    network = load_into_network(spec, loaded.weights, loaded.labels)
+    network = load_into_network(spec, loaded.weights, loaded.labels, gate=loaded.hard_sigmoid)
     logits: Array = np.asarray(network.stream(pictures[None] * SCALE)[0])[0]
     return logits
-
-
-def relative_error(model: Path, pictures: NDArray[np.uint8], expected: Array) -> float:
-    """Run a clip through a file and return the largest difference over the logits' range."""
-    if expected.shape[0] == len(pictures) and len(pictures) > 1:
-        classifier = StreamClassifier(model, horizon=0)  # as the clip network remembers
-        found = np.stack([classifier.step(picture).logits for picture in pictures])
-    else:
-        interpreter = load_interpreter(ModelFile.read(model), threads=1)
-        found = interpreter.get_signature_runner()(image=pictures[None] * SCALE)["logits"]
-    return float(np.abs(found - expected).max() / np.ptp(expected))

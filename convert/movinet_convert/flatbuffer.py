@@ -32,6 +32,15 @@ ACTIVATIONS = {"": "NONE", "relu": "RELU", "relu6": "RELU6", "relu_n1_to_1": "RE
 DTYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int32": "INT32", "int8": "INT8"}
 
 
+def pack(model: tfl.ModelT) -> bytes:
+    """Return a model as the bytes of a ``.tflite`` file, its constants aligned."""
+    for buffer in model.buffers:
+        buffer.__class__ = _AlignedBuffer
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
 class _AlignedBuffer(tfl.BufferT):  # type: ignore[misc]
     """A buffer whose bytes start at a multiple of 16; the generated class aligns to one byte."""
 
@@ -40,7 +49,7 @@ class _AlignedBuffer(tfl.BufferT):  # type: ignore[misc]
         if self.data is not None:
             builder.StartVector(1, len(self.data), ALIGNMENT)
             builder.head -= len(self.data)
-            builder.Bytes[builder.head : builder.head + len(self.data)] = self.data
+            builder.Bytes[builder.head : builder.head + len(self.data)] = bytes(self.data)
             data = builder.EndVector()
         tfl.BufferStart(builder)
         if data is not None:
@@ -86,13 +95,11 @@ def serialize(graph: Graph, description: str, metadata: dict[str, bytes]) -> byt
         model.buffers.append(_buffer(content))
         model.metadata.append(entry)
 
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return pack(model)
 
 
 def _buffer(data: bytes | None) -> tfl.BufferT:
-    buffer = _AlignedBuffer()
+    buffer = tfl.BufferT()
     buffer.data = data
     return buffer
 

@@ -8,6 +8,7 @@ archive behind the flatbuffer, so that other tools find the labels where they lo
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ from typing import Any
 import flatbuffers
 
 from movinet_convert.graph import Graph
-from movinet_convert.weights import LoadedWeights
+from movinet_convert.sources import LoadedWeights
 from movinet_models.family import ModelSpec
-from movinet_models.registry import LICENCE
 from movinet_runtime.description import METADATA_VERSION
 from movinet_runtime.model_file import METADATA_NAME
 
@@ -27,21 +27,14 @@ TENSOR_AXIS_LABELS = 2  # AssociatedFileType: one label a line, along the last a
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same export gives the same bytes
 
 
-def describe(
-    spec: ModelSpec,
-    variant: str,
-    loaded: LoadedWeights,
-    labels: list[str] | None,
-    graph: Graph,
-) -> dict[str, Any]:
-    """Return the description that goes into the file."""
+def describe(spec: ModelSpec, loaded: LoadedWeights, labels: list[str] | None) -> dict[str, Any]:
+    """Return what all variants of a model say about themselves."""
     arch = spec.architecture
-    random = loaded.source.startswith("random")
     frames = loaded.clip_frames or arch.frames
     return {
         "version": METADATA_VERSION,
         "model": spec.id,
-        "variant": variant,
+        "variant": None,
         "classes": loaded.classes,
         "labels": labels,
         "resolution": spec.resolution,
@@ -49,12 +42,14 @@ def describe(
         "clip_frames": frames,
         "horizon": (loaded.horizon or frames) if spec.streams else 0,
         "input_range": [0.0, 1.0],
-        "states": {name: name for name in graph.inputs if name in graph.outputs},
-        "in_place": graph.updates_in_place(),
+        "gate": loaded.gate,
+        "states": {},
+        "in_place": False,
         "weights": {
-            "source": _public(loaded.source),
+            "source": _public(loaded),
             "sha256": loaded.sha256,
-            "licence": None if random else LICENCE,
+            "licence": loaded.licence,
+            "int8_share": round(loaded.int8_share, 4),
         },
         "tools": {
             name: version(name) for name in ("movinet-convert", "ai-edge-litert", "flatbuffers")
@@ -62,9 +57,17 @@ def describe(
     }
 
 
-def _public(source: str) -> str:
+def of_variant(about: Mapping[str, Any], variant: str, graph: Graph) -> dict[str, Any]:
+    """Return the description of one variant."""
+    states = {name: name for name in graph.inputs if name in graph.outputs}
+    in_place = graph.updates_in_place()
+    return {**about, "variant": variant, "states": states, "in_place": in_place}
+
+
+def _public(loaded: LoadedWeights) -> str:
     """Name a source without the folders of the machine it was on."""
-    return source if "://" in source or source.startswith("random") else Path(source).name
+    untrained, published = loaded.licence is None, "://" in loaded.source
+    return loaded.source if untrained or published else Path(loaded.source).name
 
 
 def buffers(description: dict[str, Any], output_names: list[str]) -> dict[str, bytes]:

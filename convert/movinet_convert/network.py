@@ -8,13 +8,22 @@ of the frames before, so that a whole clip and frame by frame are the same funct
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
 from movinet_convert.backend import fused_batch_norm, keras, ops
-from movinet_convert.parameters import HARD_SIGMOID_SLOPE, NORM, NORM_EPSILON, Shape, Unit, units
-from movinet_models.family import Layer, ModelSpec, lookup
+from movinet_convert.parameters import (
+    DEFAULT_GATE,
+    HARD_SIGMOIDS,
+    NORM,
+    NORM_EPSILON,
+    Shape,
+    Unit,
+    units,
+)
+from movinet_models.family import Gate, Layer, ModelSpec, lookup
 from movinet_runtime.tensors import FRAME_COUNT
 
 Tensor = Any  # a Keras tensor: symbolic, or of TensorFlow
@@ -58,16 +67,65 @@ class TapsConv(keras.layers.Layer):  # type: ignore[misc]
         return _unfold(y, x)
 
 
+class Moments:
+    """Mean and variance [c] of everything that passes by, in float64."""
+
+    def __init__(self) -> None:
+        self.count, self.total, self.squares = 0.0, np.zeros(1), np.zeros(1)
+
+    def add(self, x: Tensor) -> None:
+        """Take in values [n, h, w, c]."""
+        values = np.asarray(x, np.float64).reshape(-1, x.shape[-1])
+        self.count += len(values)
+        self.total = self.total + values.sum(axis=0)
+        self.squares = self.squares + np.square(values).sum(axis=0)
+
+    @property
+    def mean(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Mean [c]."""
+        return np.asarray(self.total / self.count)
+
+    @property
+    def variance(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Variance [c]."""
+        return np.asarray(np.maximum(self.squares / self.count - np.square(self.mean), 0))
+
+
 class FusedNorm(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Batch norm whose training step is one kernel: 1.6 times as fast on a CPU as its parts."""
+    """Batch norm whose training step is one kernel: 1.6 times as fast on a CPU as its parts.
+
+    Attributes:
+        observed: takes in what is normalized, if it is set.
+    """
+
+    observed: Moments | None = None
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
+        if self.observed is not None:
+            self.observed.add(x)
         if not (training and self.trainable):
             return super().call(x, training=False)
         y, mean, variance = fused_batch_norm(x, self.gamma, self.beta, self.epsilon)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + value * (1 - self.momentum))
         return y
+
+    def adopt(self) -> None:
+        """Take the observed moments for statistics, and compute the same with them."""
+        if self.observed is None:
+            return
+        mean, variance = self.observed.mean, self.observed.variance
+        before, after = (
+            np.sqrt(np.asarray(v, np.float64) + self.epsilon)
+            for v in (self.moving_variance, variance)
+        )
+        slope = np.asarray(self.gamma, np.float64) / before
+        offset = np.asarray(self.beta, np.float64) - np.asarray(self.moving_mean) * slope
+        self.gamma.assign((slope * after).astype(np.float32))
+        self.beta.assign((offset + slope * mean).astype(np.float32))
+        self.moving_mean.assign(mean.astype(np.float32))
+        self.moving_variance.assign(variance.astype(np.float32))
+        self.observed = None
 
 
 class ConvUnit(keras.layers.Layer):  # type: ignore[misc]
@@ -117,12 +175,14 @@ class ConvUnit(keras.layers.Layer):  # type: ignore[misc]
 class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
     """Expand, convolve in space and time, squeeze-excite, project, add (paper, fig. 3)."""
 
-    def __init__(self, spec: ModelSpec, layer: Layer, by_name: Mapping[str, Unit]) -> None:
+    def __init__(
+        self, spec: ModelSpec, layer: Layer, by_name: Mapping[str, Unit], gate: Gate
+    ) -> None:
         super().__init__(name=layer.name)
         self.layer = layer
         self.spec = spec
-        act = ops.hard_silu if spec.streams else ops.silu
-        gate = hard_sigmoid if spec.streams else ops.sigmoid
+        act = _activation(spec)
+        sigmoid = partial(hard_sigmoid, gate=gate) if spec.streams else ops.sigmoid
 
         def unit(part: str, **kwargs: Any) -> Any:  # None where the layer has no such unit
             found = by_name.get(f"{layer.name}/{part}")
@@ -132,7 +192,7 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
         self.feature = unit("feature", stride=layer.stride, activation=act)
         self.temporal = unit("temporal", activation=act)
         self.se_reduce = unit("se_reduce", activation=act)
-        self.se_expand = unit("se_expand", activation=gate)
+        self.se_expand = unit("se_expand", activation=sigmoid)
         self.projection = unit("projection")
         self.skip = unit("skip")
         # From zero, a short training spends its first epoch on growing it.
@@ -161,7 +221,8 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
         if self.temporal is not None:
             key = f"state_{self.layer.name}_stream_buffer"
             y, new[key] = self._temporal(y, states.get(key), training)
-        y = y * self._gate(y, states, new, horizon)
+        if self.se_reduce is not None:
+            y = y * self._gate(y, states, new, horizon)
         y = self.projection(y, training=training) * self.scale
         if self.skip is not None:
             if self.layer.stride > 1:
@@ -208,8 +269,8 @@ class MoViNet(keras.Model):  # type: ignore[misc]
     """A clip classifier: video float32 [batch, time, h, w, 3] in [0, 1] -> logits.
 
     ``model(video)`` gives [batch, classes], in the stream form after the last
-    frame. Labels, how many frames the clips of the training had, and the horizon of its
-    averages travel in the saved file.
+    frame. Labels, how many frames the clips of the training had, the horizon of its
+    averages and the form of its gate travel in the saved file.
     """
 
     def __init__(
@@ -221,6 +282,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         dropout: float = 0.0,
         clip_frames: int | None = None,
         horizon: int | None = None,
+        gate: Gate = DEFAULT_GATE,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -229,13 +291,16 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         self.labels = labels
         self.clip_frames = clip_frames
         self.horizon = horizon
+        self.gate = gate
         spec = self.spec
-        act = ops.hard_silu if spec.streams else ops.silu
+        act = _activation(spec)
         by_name = {unit.name: unit for unit in units(spec, classes)}
         self.stem = ConvUnit(by_name["stem"], stride=2, activation=act)
-        self.bottlenecks = [Bottleneck(spec, layer, by_name) for layer in spec.layers()]
+        self.bottlenecks = [Bottleneck(spec, layer, by_name, gate) for layer in spec.layers()]
         self.project = ConvUnit(by_name["project"], activation=act)
-        self.head = ConvUnit(by_name["head"], activation=ops.silu)  # soft in both forms
+        # Soft in both forms.
+        head = ops.silu if spec.architecture.squeeze_excitation else act
+        self.head = ConvUnit(by_name["head"], activation=head)
         self.dropout = keras.layers.Dropout(dropout)
         self.classifier = ConvUnit(by_name["classifier"])
         self.built = True
@@ -298,13 +363,22 @@ class MoViNet(keras.Model):  # type: ignore[misc]
             "dropout": self.dropout.rate,
             "clip_frames": self.clip_frames,
             "horizon": self.horizon,
+            "gate": self.gate,
             "name": self.name,
         }
 
 
-def hard_sigmoid(x: Tensor) -> Tensor:
-    """relu6(x + 3) times the reference implementation's sixth, which is 0.16667."""
-    return ops.relu6(x + 3.0) * HARD_SIGMOID_SLOPE
+def hard_sigmoid(x: Tensor, gate: Gate = DEFAULT_GATE) -> Tensor:
+    """The gate of squeeze-excitation in the stream form, of which there are two."""
+    form = HARD_SIGMOIDS[gate]
+    return ops.relu6(x * form.factor + 3.0) * form.slope
+
+
+def _activation(spec: ModelSpec) -> Callable[[Tensor], Tensor]:
+    if not spec.streams:
+        return cast(Callable[[Tensor], Tensor], ops.silu)
+    functions = {"hard_swish": ops.hard_silu, "relu6": ops.relu6}
+    return cast(Callable[[Tensor], Tensor], functions[spec.architecture.activation])
 
 
 def positional_encoding(frames: Tensor, start: Tensor, channels: int) -> Tensor:
@@ -368,10 +442,11 @@ def load_into_network(
     weights: Mapping[str, Any],
     labels: list[str] | None = None,
     dropout: float = 0.0,
+    gate: Gate = DEFAULT_GATE,
 ) -> MoViNet:
-    """Return the Keras network of a model with the given weights."""
+    """Return the Keras network of a model with the given weights, and their gate."""
     classes = weights["classifier/bias"].shape[0]
-    network = MoViNet(spec.id, classes, spec.resolution, labels, dropout)
+    network = MoViNet(spec.id, classes, spec.resolution, labels, dropout, gate=gate)
     for name, variable in network.parameters().items():
         variable.assign(weights[name])
     return network

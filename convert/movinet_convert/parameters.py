@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_models.family import ModelSpec
+from movinet_models.family import Gate, ModelSpec
 
 Array = NDArray[np.float32]
 Weights = dict[str, Array]
@@ -18,9 +18,23 @@ Shape = tuple[int, ...]
 
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 NORM_EPSILON = 1e-3
-# The reference rounds the sixth of its hard sigmoid (not that of its hard swish). Trained
-# weights have seen this value; a true sixth costs 5e-5 of the logits' range on A3.
-HARD_SIGMOID_SLOPE = 0.16667
+
+
+@dataclass(frozen=True)
+class HardSigmoid:
+    """relu6(factor * x + 3) * slope: both forms of the gate with the same operators."""
+
+    factor: float
+    slope: float
+
+
+HARD_SIGMOIDS: dict[Gate, HardSigmoid] = {
+    "fifth": HardSigmoid(factor=1.2, slope=1 / 6),  # clip(x/5 + 1/2) = relu6(1.2 x + 3) / 6
+    # The reference rounds the sixth of its hard sigmoid (not that of its hard swish). Trained
+    # weights have seen this value; a true sixth costs 5e-5 of the logits' range on A3.
+    "sixth": HardSigmoid(factor=1.0, slope=0.16667),
+}
+DEFAULT_GATE: Gate = "sixth"  # of trainings that start from nothing
 
 
 @dataclass(frozen=True)
@@ -63,9 +77,10 @@ def units(spec: ModelSpec, classes: int) -> Iterator[Unit]:
                 yield Unit(f"{layer.name}/temporal", (kt, 1, c, 1), depthwise=True)
         else:
             yield Unit(f"{layer.name}/feature", (kt, kh, kw, c, 1), depthwise=True)
-        hidden = layer.se_hidden
-        yield Unit(f"{layer.name}/se_reduce", (1, 1, layer.se_inputs, hidden), norm=False)
-        yield Unit(f"{layer.name}/se_expand", (1, 1, hidden, c), norm=False)
+        if arch.squeeze_excitation:
+            hidden = layer.se_hidden
+            yield Unit(f"{layer.name}/se_reduce", (1, 1, layer.se_inputs, hidden), norm=False)
+            yield Unit(f"{layer.name}/se_expand", (1, 1, hidden, c), norm=False)
         yield Unit(f"{layer.name}/projection", (1, 1, c, layer.filters))
         if layer.projects_skip:
             yield Unit(f"{layer.name}/skip", (1, 1, layer.in_filters, layer.filters))

@@ -14,12 +14,12 @@ import numpy as np
 
 from movinet_convert.blocks import Builder
 from movinet_convert.graph import Graph
-from movinet_convert.parameters import HARD_SIGMOID_SLOPE, Weights
-from movinet_models.family import Layer, ModelSpec
+from movinet_convert.parameters import DEFAULT_GATE, Weights
+from movinet_models.family import Gate, Layer, ModelSpec
 from movinet_runtime.tensors import FRAME_COUNT
 
 
-def build(spec: ModelSpec, weights: Weights) -> Graph:
+def build(spec: ModelSpec, weights: Weights, gate: Gate = DEFAULT_GATE) -> Graph:
     """Return the step graph of a stream model (paper, sections 3.2 and 3.3).
 
     Its signature is that of the published stream models: ``image`` float32
@@ -31,8 +31,9 @@ def build(spec: ModelSpec, weights: Weights) -> Graph:
     Args:
         spec: a stream model.
         weights: every tensor of :func:`movinet_convert.parameters.parameters`.
+        gate: the form of the hard sigmoid that they were trained with.
     """
-    builder = Builder.of(spec, weights)
+    builder = Builder.of(spec, weights, gate)
     graph, side = builder.graph, spec.resolution
     image = graph.input("image", (1, 1, side, side, 3))
     count = graph.input(FRAME_COUNT, (1, 1, 1, 1))
@@ -46,10 +47,10 @@ def build(spec: ModelSpec, weights: Weights) -> Graph:
     share = graph.binary("DIV", "frame_share", one, next_count)  # this frame's part: 1/(t+1)
 
     x = graph.reshape("frame", image, (1, side, side, 3))
-    x = builder.hard_swish("stem", builder.conv("stem", x, stride=2))
+    x = builder.activated("stem", x, stride=2)
     for layer in spec.layers():
         x = _bottleneck(builder, layer, x, share, positions.get(layer.name))
-    x = builder.hard_swish("project", builder.conv("project", x))
+    x = builder.activated("project", x)
     pooled = graph.mean("head/pool/frame", x)
     builder.classify(_running_mean(graph, "head", pooled, share))
     return graph
@@ -57,20 +58,20 @@ def build(spec: ModelSpec, weights: Weights) -> Graph:
 
 def _bottleneck(builder: Builder, layer: Layer, x: str, share: str, position: str | None) -> str:
     name = layer.name
-    y = builder.hard_swish(f"{name}/expansion", builder.conv(f"{name}/expansion", x))
-    feature = builder.convs[f"{name}/feature"]
-    y = builder.graph.depthwise(f"{name}/feature", y, feature.kernel, feature.bias, layer.stride)
+    y = builder.activated(f"{name}/expansion", x)
     if layer.kernel[0] > 1:
-        y = builder.hard_swish(f"{name}/temporal", _temporal(builder, layer, y))
+        y = _temporal(builder, layer, y)
     else:
-        y = builder.hard_swish(f"{name}/feature", y)
+        y = builder.activated(f"{name}/feature", y, layer.stride, depthwise=True)
+    if not builder.spec.architecture.squeeze_excitation:
+        return builder.residual(layer, x, y)
     gate = _gate(builder, layer, y, share, position)
     gated = builder.graph.binary("MUL", f"{name}/gated", y, gate)
-    return builder.residual(layer, x, gated, gate_slope=HARD_SIGMOID_SLOPE)
+    return builder.residual(layer, x, gated, gate_slope=builder.gate.slope)
 
 
 def _temporal(builder: Builder, layer: Layer, x: str) -> str:
-    """Activate the feature and convolve over its buffered frames and this one.
+    """Convolve in space, then over the buffered frames and this one.
 
     The convolution is [1, k, h*w, c], kernel (k, 1). A RESHAPE is free only where what it
     reads and what it gives have one reader each and are no input or output. So the state
@@ -79,18 +80,29 @@ def _temporal(builder: Builder, layer: Layer, x: str) -> str:
     gets them before its activation (1.1 MB less to copy in A0).
     """
     graph, frames = builder.graph, layer.kernel[0] - 1
+    feature = builder.convs[f"{layer.name}/feature"]
+    name = f"{layer.name}/feature"
+    x = graph.depthwise(
+        name, x, feature.kernel, feature.bias, layer.stride, activation=builder.fused
+    )
     name, state = f"{layer.name}/temporal", f"state_{layer.name}_stream_buffer"
     _, h, w, c = graph.shape(x)
     buffer = graph.input(state, (1, frames, h, w, c))
-    now = graph.reshape(f"{name}/feature", x, (1, 1, h, w, c))
-    now = graph.unary("HARD_SWISH", f"{name}/now", now)
+    if builder.fused:
+        now = graph.reshape(f"{name}/now", x, (1, 1, h, w, c))
+    else:
+        now = graph.reshape(f"{name}/feature", x, (1, 1, h, w, c))
+        now = graph.unary("HARD_SWISH", f"{name}/now", now)
     window = graph.concat(f"{name}/frames", [buffer, now], axis=1)
     kept = graph.slice(f"{name}/kept", buffer, axis=1, start=1, size=frames - 1)
     graph.output(state, graph.concat(state, [kept, now], axis=1))
     window = graph.reshape(f"{name}/window", window, (1, frames + 1, h * w, c))
     conv = builder.convs[name]
-    y = graph.depthwise(name, window, conv.kernel, conv.bias, padding="VALID")
-    return graph.reshape(f"{name}/frame", y, (1, h, w, c))
+    y = graph.depthwise(
+        name, window, conv.kernel, conv.bias, padding="VALID", activation=builder.fused
+    )
+    y = graph.reshape(f"{name}/frame", y, (1, h, w, c))
+    return y if builder.fused else builder.hard_swish(name, y)
 
 
 def _gate(builder: Builder, layer: Layer, x: str, share: str, position: str | None) -> str:
@@ -105,7 +117,7 @@ def _gate(builder: Builder, layer: Layer, x: str, share: str, position: str | No
     if position is not None:
         z = graph.binary("ADD", f"{name}/positioned", z, position)
     z = builder.hard_swish(f"{name}/se_reduce", builder.conv(f"{name}/se_reduce", z))
-    expand = builder.convs[f"{name}/se_expand"].shifted(3)
+    expand = builder.convs[f"{name}/se_expand"].scaled(builder.gate.factor).shifted(3)
     return builder.conv(f"{name}/se_expand", z, fused="relu6", conv=expand)
 
 

@@ -1,16 +1,19 @@
 """The MoViNet family as data: architectures, label sets, and where weights come from."""
 
-from movinet_models.family import FAMILY, MODEL_IDS, ModelSpec, UnknownModelError, lookup
-from movinet_models.labels import kinetics600
-from movinet_models.registry import PUBLISHED, Published
+from movinet_models.family import FAMILY, MODEL_IDS, Gate, ModelSpec, UnknownModelError, lookup
+from movinet_models.labels import kinetics400, kinetics600
+from movinet_models.registry import SOURCES, Source, sources
 
 __all__ = [
     "FAMILY",
     "MODEL_IDS",
-    "PUBLISHED",
+    "SOURCES",
+    "Gate",
     "ModelSpec",
-    "Published",
+    "Source",
     "UnknownModelError",
+    "kinetics400",
     "kinetics600",
     "lookup",
+    "sources",
 ]

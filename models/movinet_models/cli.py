@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,18 +10,28 @@ from rich.table import Table
 
 from movinet_models.costs import MIN_SQNR_DB, cores, costs, measured_model, recommended
 from movinet_models.family import MODEL_IDS, lookup
-from movinet_models.registry import LICENCE, PUBLISHED
+from movinet_models.registry import SOURCES, TOP1
+
+ADDRESSES = 240  # columns of the widest table
 
 
 def models(
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Where weights are published, in the order tried.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """List the family, where weights come from, and which variant suits which board.
 
     movinet models
 
-    movinet models --json | jq '.models."a0-stream".hub'
+    movinet models --sources
+
+    movinet models --json | jq -r '.models."a0-stream".sources[].url'
     """
+    if sources:
+        _print_sources(as_json)
+        return
     if as_json:
         family = {model_id: _describe(model_id) for model_id in MODEL_IDS}
         boards = {
@@ -38,11 +48,10 @@ def models(
         top1 = "" if row["top1"] is None else f"{row['top1']:.2f} %"
         clip = f"{row['frames']} frames"
         size, fps, layers = str(row["resolution"]), str(row["fps"]), str(row["layers"])
-        weights = "Kinetics-600" if row["hub"] else "none"
-        table.add_row(model_id, size, fps, clip, layers, top1, weights)
+        table.add_row(model_id, size, fps, clip, layers, top1, _datasets(model_id))
     console = Console()
     console.print(table)
-    console.print(f"Published weights are Google's, {LICENCE}; --json shows where.\n", style="dim")
+    console.print("--sources shows where weights are published, and their licences.\n", style="dim")
     console.print(_boards())
     console.print(
         f"Counted under emulation with {measured_model()}; 'take' is the cheapest with "
@@ -64,16 +73,47 @@ def _boards() -> Table:
     return table
 
 
-def _describe(model_id: str) -> dict[str, str | int | float | None]:
+def _datasets(model_id: str) -> str:
+    """Name what there are weights of, each once: Kinetics-600, 400."""
+    found = dict.fromkeys(source.dataset for source in SOURCES.get(model_id, ()))
+    return ", ".join(found).capitalize().replace(", kinetics-", ", ") or "none"
+
+
+def _print_sources(as_json: bool) -> None:
+    # The table may hold models that the family lacks, and the family some that nobody publishes.
+    model_ids = list(dict.fromkeys((*MODEL_IDS, *SOURCES)))
+    if as_json:
+        rows = {
+            model_id: [asdict(source) for source in SOURCES.get(model_id, ())]
+            for model_id in model_ids
+        }
+        print(json.dumps({"sources": rows}, indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("model", "source", "weights", "licence", "gate", "sha256"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("address", no_wrap=True)
+    for model_id in model_ids:
+        for source in SOURCES.get(model_id, ()):
+            digest = "" if source.sha256 is None else source.sha256[:8]
+            gate, weights = source.gate or "", source.dataset.capitalize()
+            table.add_row(model_id, source.kind, weights, source.licence, gate, digest, source.url)
+    # As wide as it needs: an address that is folded cannot be copied.
+    Console(width=ADDRESSES).print(table, soft_wrap=True)
+    none = [model_id for model_id in model_ids if model_id not in SOURCES]
+    Console().print(
+        f"Tried from top to bottom by movinet pull. Nobody publishes {', '.join(none)}.",
+        style="dim",
+    )
+
+
+def _describe(model_id: str) -> dict[str, Any]:
     spec = lookup(model_id)
-    published = PUBLISHED.get(model_id)
     return {
         "resolution": spec.resolution,
         "fps": spec.architecture.fps,
         "frames": spec.architecture.frames,
         "layers": len(list(spec.layers())),
-        "top1": None if published is None else published.top1,
-        "hub": None if published is None else published.hub,
-        "checkpoint": None if published is None else published.checkpoint,
-        "licence": None if published is None else LICENCE,
+        "top1": TOP1.get(model_id),
+        "sources": [asdict(source) for source in SOURCES.get(model_id, ())],
     }

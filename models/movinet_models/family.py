@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Form = Literal["stream", "base"]
+Activation = Literal["hard_swish", "relu6"]
+# The hard sigmoid of squeeze-excitation in stream models. It belongs to the weights, not to the
+# model: fifth is clip(x / 5 + 1/2, 0, 1), what Keras 2 called hard_sigmoid, which the weights
+# published in 2021 were trained with; sixth is relu6(x + 3) * 0.16667, Model Garden's since 2022.
+Gate = Literal["fifth", "sixth"]
+GATES: tuple[Gate, ...] = ("fifth", "sixth")
 Kernel = tuple[int, int, int]
+
+FORMS: tuple[Form, ...] = ("stream", "base")
 
 # Kernels as (time, height, width): S has no extent in time.
 S3: Kernel = (1, 3, 3)
@@ -63,6 +71,9 @@ class Architecture:
     project: int
     head: int = 2048
     positional_encoding: bool = False
+    squeeze_excitation: bool = True
+    activation: Activation = "hard_swish"  # of the stream form; the base form has swish
+    forms: tuple[Form, ...] = FORMS
 
 
 def _block(filters: int, stride: int, *layers: tuple[int, Kernel]) -> Block:
@@ -272,8 +283,19 @@ FAMILY: dict[str, Architecture] = {
     ),
 }
 
-FORMS: tuple[Form, ...] = ("stream", "base")
-MODEL_IDS = tuple(f"{member}-{form}" for form in FORMS for member in FAMILY)
+# What Google publishes as int8 TFLite files under the names of A0 to A2 is another network: no
+# squeeze-excitation, relu6 instead of hard swish, in the head too. (EfficientNet's lite models
+# differ from EfficientNet in the same two ways.) Only A0's file was at hand to see it.
+FAMILY |= {
+    f"{member}lite": replace(
+        FAMILY[member], squeeze_excitation=False, activation="relu6", forms=("stream",)
+    )
+    for member in ("a0", "a1", "a2")
+}
+
+MODEL_IDS = tuple(
+    f"{member}-{form}" for form in FORMS for member, arch in FAMILY.items() if form in arch.forms
+)
 
 
 def _divisible(width: float, divisor: int = 8) -> int:
@@ -304,6 +326,11 @@ class ModelSpec:
     def streams(self) -> bool:
         """Whether the model takes one frame at a time."""
         return self.form == "stream"
+
+    @property
+    def gated(self) -> bool:
+        """Whether it has a hard sigmoid, of which there are two forms (``Gate``)."""
+        return self.streams and self.architecture.squeeze_excitation
 
     @property
     def positional_encoding(self) -> bool:
@@ -343,6 +370,6 @@ def lookup(model_id: str) -> ModelSpec:
     """
     member, _, form = model_id.lower().removeprefix("movinet_").replace("_", "-").partition("-")
     for known in FORMS:
-        if member in FAMILY and form == known:
+        if member in FAMILY and form == known and known in FAMILY[member].forms:
             return ModelSpec(member, known, FAMILY[member].resolution)
     raise UnknownModelError(f"unknown model '{model_id}'; known: {', '.join(MODEL_IDS)}")

@@ -181,11 +181,23 @@ class StreamClassifier:
             SourceError: another shape, dtype or range, NaN; the state is untouched.
             ModelFileError: the engine gave up: the file is damaged where only a run shows it.
         """
+        image = resized(frame, self.size, fit) if frame.dtype == np.uint8 else self._checked(frame)
+        return self.step_as_is(image, time)
+
+    def step_as_is(self, image: NDArray[Any], time: float | None = None) -> Prediction:
+        """Classify what the model is given, whatever its range: for experiments.
+
+        Args:
+            image: uint8 or float32 [height, width, 3] of exactly the model's size.
+            time: as in :meth:`step`.
+
+        Raises:
+            SourceError, ModelFileError: as in :meth:`step`.
+        """
         if time is None:
             time = self._index / self.fps
         elif not math.isfinite(time):
             raise SourceError(f"a frame's time is in seconds, not {time}")
-        image = resized(frame, self.size, fit) if frame.dtype == np.uint8 else self._checked(frame)
         if self.horizon and self._seen == self.horizon:
             self._session.hold(FRAME_COUNT, _count(self.horizon - 1))
         try:

@@ -23,7 +23,10 @@ class Description:
         classes: number of logits.
         labels: in the order of the logits; None: it has no names for them.
         fps: frames a second that the model was trained at.
-        weights: where they came from.
+        weights: where they came from, and
+        licence: under which licence they are; None: none is needed.
+        gate: form of the hard sigmoid that they were trained with; None: there is none.
+        forced: written although it failed against its source.
         horizon: frames that averages over time remember; 0: all.
         in_place: whether a state's output may share the memory of its input.
     """
@@ -34,6 +37,9 @@ class Description:
     labels: tuple[str, ...] | None
     fps: float
     weights: str
+    licence: str | None = None
+    gate: str | None = None
+    forced: bool = False
     horizon: int = 0
     in_place: bool = False
 
@@ -63,6 +69,9 @@ def parsed(raw: bytes) -> tuple[Mapping[str, Any], Description]:
     weights = _required(fields, "weights")
     if not isinstance(weights, dict):
         _refuse("weights", weights, "an object")
+    parity = fields.get("parity", {})
+    if not isinstance(parity, dict):
+        _refuse("parity", parity, "an object")
     classes = _whole(fields, "classes", least=1)
     return fields, Description(
         _text(fields, "model"),
@@ -71,6 +80,9 @@ def parsed(raw: bytes) -> tuple[Mapping[str, Any], Description]:
         _labels(fields, classes),
         _rate(fields, "fps"),
         _text(weights, "source"),
+        _text(weights, "licence") if weights.get("licence") is not None else None,
+        _text(fields, "gate") if fields.get("gate") is not None else None,
+        _flag(parity, "forced") if "forced" in parity else False,
         _whole(fields, "horizon", least=0) if "horizon" in fields else 0,
         _flag(fields, "in_place") if "in_place" in fields else False,
     )

@@ -15,7 +15,12 @@ MovinetError                 anything the command line reports without a traceba
 
 
 class MovinetError(Exception):
-    """Base of all errors that are the input's fault, not the program's."""
+    """Base of all errors that are the input's fault, not the program's.
+
+    ``exit_code`` is what the command line ends with: 2, or 1 where a proof or a gate failed.
+    """
+
+    exit_code = 2
 
 
 class UsageError(MovinetError):

@@ -25,8 +25,9 @@ def resized(image: NDArray[Any], size: tuple[int, int], fit: Fit = "crop") -> ND
     Args:
         image: uint8 [h, w, 3] RGB.
         size: (height, width) of the model.
-        fit: ``crop`` scales the shorter side and cuts the centre, as the models were
-            evaluated; ``stretch`` ignores the aspect ratio; ``pad`` adds black bars.
+        fit: ``crop`` takes the largest box of the model's shape from the middle (the published
+            accuracies: a tenth less of each side, docs/preprocessing.md); ``stretch`` ignores
+            the aspect ratio; ``pad`` adds black bars.
 
     Returns:
         uint8 [height, width, 3].

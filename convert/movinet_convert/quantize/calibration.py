@@ -173,6 +173,19 @@ def second_moments(
     return {name: sums[name] / counts[name] for name in names}
 
 
+def observed_ranges(
+    graph: Graph, names: Sequence[str], seen: Clips
+) -> dict[str, tuple[float, float]]:
+    """Measure the least and the greatest value of tensors on clips, and as one long stream."""
+    low = dict.fromkeys(names, np.inf)
+    high = dict.fromkeys(names, -np.inf)
+    for values in observed(graph, names, seen.streams()):
+        for name, value in values.items():
+            low[name] = min(low[name], float(value.min()))
+            high[name] = max(high[name], float(value.max()))
+    return {name: (low[name], high[name]) for name in names}
+
+
 def observed(
     graph: Graph, names: Sequence[str], streams: Iterable[Iterator[NDArray[np.uint8]]]
 ) -> Iterator[dict[str, NDArray[np.float32]]]:

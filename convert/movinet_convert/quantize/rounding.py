@@ -14,17 +14,19 @@ Matrix = NDArray[np.float64]
 DAMPING = 0.01
 
 
-def rounded(tensor: Tensor, moments: Matrix | None = None) -> Tensor:
-    """Return filters [out, ...] as int8.
+def rounded(tensor: Tensor, moments: Matrix | None = None, axis: int = 0) -> Tensor:
+    """Return filters as int8.
 
     Args:
         tensor: a float32 constant.
         moments: second moments [in, in] of a pointwise convolution's input, to round by
             :func:`compensated`; None rounds each weight to the nearest.
+        axis: of the output channels: 0, in depthwise filters 3.
     """
     if tensor.data is None:
         raise ValueError(f"{tensor.name} is no constant")
-    rows = tensor.data.reshape(tensor.shape[0], -1).astype(np.float64)
+    by_channel = np.moveaxis(tensor.data, axis, 0)
+    rows = by_channel.reshape(len(by_channel), -1).astype(np.float64)
     scales = np.maximum(np.abs(rows).max(axis=1) / CODES, np.finfo(np.float32).tiny)
     scales = scales.astype(np.float32).astype(np.float64)
     if moments is None:
@@ -34,9 +36,11 @@ def rounded(tensor: Tensor, moments: Matrix | None = None) -> Tensor:
     return replace(
         tensor,
         dtype=np.dtype(np.int8),
-        data=codes.astype(np.int8).reshape(tensor.shape),
+        data=np.ascontiguousarray(
+            np.moveaxis(codes.astype(np.int8).reshape(by_channel.shape), 0, axis)
+        ),
         quantization=Quantization(
-            scales.astype(np.float32), np.zeros(len(scales), np.int64), axis=0
+            scales.astype(np.float32), np.zeros(len(scales), np.int64), axis=axis
         ),
     )
 

@@ -1,16 +1,17 @@
 """``movinet train``."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from movinet_models.family import ModelSpec, UnknownModelError, lookup
-from movinet_models.registry import PUBLISHED
+from movinet_models.family import GATES, Gate, ModelSpec, UnknownModelError, lookup
+from movinet_models.registry import SOURCES
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 
@@ -38,6 +39,12 @@ def train(
             "-w",
             help="What to start from: as for export, or 'none' to start from nothing. "
             "Default: the published Kinetics-600 weights, downloaded.",
+        ),
+    ] = None,
+    gate: Annotated[
+        str | None,
+        typer.Option(
+            help="The hard sigmoid of stream models, fifth or sixth; default: that of the weights."
         ),
     ] = None,
     resolution: Annotated[
@@ -109,6 +116,8 @@ def train(
         spec = lookup(model).at(resolution)
     except UnknownModelError as error:
         raise UsageError(str(error)) from error
+    if gate not in (None, *GATES):
+        raise UsageError(f"--gate is {' or '.join(GATES)}, not '{gate}'")
     if output.suffix != ".keras":
         raise UsageError(f"--output must end in .keras, {output} does not")
     if not output.parent.is_dir():
@@ -118,7 +127,7 @@ def train(
         raise UsageError(f"nothing to resume: there is no {saved}")
     if saved.exists() and not resume:
         raise UsageError(f"{saved} is a stopped training: add --resume, or remove it")
-    if weights is None and spec.id not in PUBLISHED:
+    if weights is None and spec.id not in SOURCES:
         raise UsageError(f"nobody publishes weights for {spec.id}: give --weights, or none")
 
     from movinet_benchmarks.clips import collect, find_clips
@@ -157,8 +166,13 @@ def train(
             horizon=horizon or frames,
             seed=seed,
         )
-        network = _network(
-            spec, None if scratch else weights or PUBLISHED[spec.id].hub, clips.labels, dropout
+        network, folded = _network(
+            spec,
+            weights,
+            clips.labels,
+            dropout,
+            gate,
+            lambda step: progress.update(task, description=step),
         )
         augmentation = Augmentation(
             area=(crop, 1.0), flip=flip, colour=colour, speed=(1 / speed, speed)
@@ -172,6 +186,7 @@ def train(
             Checkpoint(saved, plan, clips.labels),
             resume,
             lambda: [_shown(progress, console, plan.epochs)],
+            folded,
         )
     for reason in broken.values():
         console.print(f"skipped: {reason}", style="yellow", highlight=False, soft_wrap=True)
@@ -182,14 +197,29 @@ def train(
         print(json.dumps(report, ensure_ascii=False))
 
 
-def _network(spec: ModelSpec, weights: str | None, labels: list[str], dropout: float) -> Any:
+def _network(
+    spec: ModelSpec,
+    weights: str | None,
+    labels: list[str],
+    dropout: float,
+    gate: str | None,
+    report: Callable[[str], None],
+) -> tuple[Any, bool]:
+    """Return the network to begin with, and whether its batch norm is folded into kernels."""
     from movinet_convert.network import MoViNet, load_into_network
-    from movinet_convert.weights import load_weights
+    from movinet_convert.parameters import DEFAULT_GATE
+    from movinet_convert.sources import load_weights
+    from movinet_convert.sources.published import find, shown
 
-    if weights is None:
-        return MoViNet(spec.id, len(labels), spec.resolution, labels, dropout)
-    loaded = load_weights(weights, spec, len(labels))
-    return load_into_network(spec, loaded.weights, labels, dropout)
+    if weights == SCRATCH:
+        chosen = cast(Gate, gate or DEFAULT_GATE)
+        network = MoViNet(spec.id, len(labels), spec.resolution, labels, dropout, gate=chosen)
+        return network, False
+    source, origin = find(weights, spec, shown(report))
+    loaded = load_weights(source, spec, len(labels), cast(Gate | None, gate), origin)
+    report(f"gate {loaded.gate}: {loaded.gate_reason}")
+    network = load_into_network(spec, loaded.weights, labels, dropout, gate=loaded.hard_sigmoid)
+    return network, loaded.folded
 
 
 def _shown(progress: Progress, console: Console, epochs: int) -> Any:

@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import numpy as np
 
 from movinet_benchmarks.clips import TRAIN, VALIDATION, Collection
 from movinet_convert.backend import keras, skip_graph_optimization
-from movinet_convert.network import MoViNet
+from movinet_convert.network import FusedNorm, Moments, MoViNet
 from movinet_convert.training.batches import Augmentation, Batches
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 
 MEASURES = ("loss", "accuracy", "val_loss", "val_accuracy")
+STATISTICS_BATCHES = 8
 STRIDE = 16  # resolutions on the way up are multiples of it
 
 
@@ -133,6 +135,7 @@ def fit(
     checkpoint: Checkpoint,
     resume: bool,
     callbacks: Callable[[], list[Any]] = list,
+    folded: bool = False,
 ) -> tuple[list[Epoch], dict[str, str]]:
     """Train a network; it ends with the weights of its best epoch.
 
@@ -144,6 +147,7 @@ def fit(
         checkpoint: written after every epoch.
         resume: begin where it stopped.
         callbacks: more of Keras's, made for each phase.
+        folded: batch norm is folded into the network's kernels: measure its statistics first.
 
     Returns:
         The epochs, and the clips that turned out to be unreadable, with the reason.
@@ -155,8 +159,10 @@ def fit(
     if resume:
         history, restored = checkpoint.read()
         _assign(network.variables, restored["weights"])
-    best = restored.get("best") or _values(network)
     train, validation = _batches(network, clips, plan, augmentation)
+    if folded and not resume:
+        restore_statistics(network, islice(train, STATISTICS_BATCHES))
+    best = restored.get("best") or _values(network)
     for first, last, frozen in ((0, plan.freeze, True), (plan.freeze, plan.epochs, False)):
         if len(history) >= last or _stops(history, plan):
             continue
@@ -191,6 +197,27 @@ def fit(
                 break
     _assign(network.variables, best)
     return history, train.broken | validation.broken
+
+
+def restore_statistics(network: MoViNet, batches: Iterable[Any]) -> None:
+    """Give batch norm the statistics that were lost when it was folded into kernels.
+
+    A folded layer computes conv(x) + bias, which is a batch norm with any mean m and variance v
+    if gamma = sqrt(v + epsilon) and beta = bias + m. With m and v as they are in the clips,
+    training, which normalizes by each batch's own, begins near the same function; with the 0 and
+    1 of the file it would begin far from it.
+
+    Args:
+        network: of weights that were read from a TFLite file; answers as before afterwards.
+        batches: of (video uint8 or float32 [batch, time, h, w, 3] in [0, 1], ...).
+    """
+    norms = [layer for layer in network._flatten_layers() if isinstance(layer, FusedNorm)]
+    for norm in norms:
+        norm.observed = Moments()
+    for video, *_ in batches:
+        network.stream(video)
+    for norm in norms:
+        norm.adopt()
 
 
 def _batches(

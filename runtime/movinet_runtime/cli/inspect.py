@@ -15,6 +15,9 @@ from movinet_runtime.inspection import inspect as inspect_model
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.tensors import TensorSpec
 
+# The two forms of the hard sigmoid in squeeze-excitation.
+GATES = {"fifth": "clip(x/5 + 1/2, 0, 1)", "sixth": "relu6(x + 3) / 6"}
+
 
 def inspect(
     model: Annotated[Path, typer.Argument(help="A .tflite file.")],
@@ -49,6 +52,12 @@ def summary(found: Inspection, title: str) -> Table:
     if about is not None:
         table.add_row("model", escape(f"{about.model} {about.variant}"))
         table.add_row("weights", escape(about.weights))
+        if about.licence:
+            table.add_row("licence", escape(about.licence))
+        if about.gate:
+            table.add_row("gate", escape(f"{about.gate} ({GATES.get(about.gate, 'unknown')})"))
+        if about.forced:
+            table.add_row("parity", "[bold red]FAILED against its source; written by --force[/]")
         table.add_row("classes", f"{about.classes}{'' if about.labels else ' (no labels)'}")
         table.add_row("frames a second", f"{about.fps:g}")
     table.add_row("input", escape(f"{image.name} {list(image.shape)} {image.dtype}"))

@@ -105,7 +105,7 @@ def movinet(
 
 
 def main() -> None:
-    """Run the command line; errors of the input are one line and exit code 2."""
+    """Run the command line; errors of the input are one line and exit code 2 (failed proofs: 1)."""
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     hide_native_messages_at_exit()
     for stream in (sys.stdout, sys.stderr):
@@ -119,7 +119,7 @@ def main() -> None:
         if DEBUG in sys.argv:
             raise
         print(f"movinet: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         print("movinet: interrupted", file=sys.stderr)
         raise SystemExit(130) from None

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from movinet_runtime.preprocess import Fit, resized
 from movinet_runtime.sources import open_frames
+from movinet_runtime.sources.source import Source
 
 
 def frames_at(
-    source: Path | str,
+    source: Source | Path | str,
     size: tuple[int, int],
     fps: float,
     limit: int | None = None,
@@ -21,7 +22,8 @@ def frames_at(
     """Yield a source's frames at a model's size and rate: uint8 [height, width, 3] RGB.
 
     Args:
-        source: anything that :func:`open_frames` opens; images follow each other at ``fps``.
+        source: opened, or anything that :func:`open_frames` opens; its images follow each
+            other at ``fps``.
         size: (height, width), pixels.
         fps: frames a second.
         limit: the most frames; None: all.
@@ -30,6 +32,7 @@ def frames_at(
     Raises:
         SourceError: it cannot be read, or has no frames.
     """
-    with open_frames(source, fps).sampled(fps) as run:
+    opened = source if isinstance(source, Source) else open_frames(source, fps)
+    with opened.sampled(fps) as run:
         for frame in islice(run, limit):
             yield resized(frame.image, size, fit)

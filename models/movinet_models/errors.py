@@ -1,4 +1,9 @@
-"""What can go wrong with weights."""
+"""What can go wrong with weights.
+
+MovinetError                 (movinet-runtime)
+├── WeightsError             weights that do not fit the network
+└── FetchError               weights that could not be downloaded, or are not what they were
+"""
 
 from collections.abc import Sequence
 
@@ -20,3 +25,7 @@ class WeightsError(MovinetError):
     ) -> None:
         super().__init__(message)
         self.missing, self.extra, self.misshapen = list(missing), list(extra), list(misshapen)
+
+
+class FetchError(MovinetError):
+    """Weights that no source gave, or a download that is not what it should be."""

@@ -1,0 +1,87 @@
+"""Files of this toolkit: ``.keras`` as training saves them, ``.npz`` in half the size."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from movinet_convert.parameters import DEFAULT_GATE
+from movinet_convert.sources.loaded import LoadedWeights, Read
+from movinet_models.errors import WeightsError
+from movinet_models.family import GATES, ModelSpec
+from movinet_runtime.files import written_whole
+
+ABOUT = "about"  # the entry of an .npz file that is no tensor
+TRAINED = ("labels", "resolution", "clip_frames", "horizon")  # and what it says
+LATER = ("gate", "licence")  # and what older files do not
+SAYS = "the file says so"
+
+
+def reads(path: Path) -> bool:
+    """Whether the name ends in .keras or .npz."""
+    return path.suffix in (".keras", ".npz")
+
+
+def read(path: Path, spec: ModelSpec) -> Read:
+    """Read the tensors, and what else the file says.
+
+    Raises:
+        WeightsError: unreadable, or no file of this toolkit.
+    """
+    return _read_keras(path) if path.suffix == ".keras" else _read_npz(path)
+
+
+def _read_keras(path: Path) -> Read:
+    from movinet_convert.backend import keras
+    from movinet_convert.network import MoViNet
+
+    try:
+        network = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever its readers raise
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"cannot read {path} as a .keras file: {reason}") from error
+    if not isinstance(network, MoViNet):
+        raise WeightsError(f"{path} is a Keras model, but not a MoViNet of this toolkit")
+    return Read(
+        {name: np.asarray(value) for name, value in network.parameters().items()},
+        [path],
+        network.gate,
+        SAYS,
+        labels=network.labels,
+        resolution=network.spec.resolution,
+        clip_frames=network.clip_frames,
+        horizon=network.horizon,
+    )
+
+
+def _read_npz(path: Path) -> Read:
+    """Read what :func:`save_npz` wrote."""
+    try:
+        with np.load(path) as file:
+            tensors = {name: file[name] for name in file.files}
+        about: dict[str, Any] = json.loads(str(tensors.pop(ABOUT)))
+        known = {name: about[name] for name in TRAINED}
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"cannot read {path} as weights of this toolkit: {error}") from error
+    gate = about.get("gate") or DEFAULT_GATE  # the first files were all trained with it
+    if gate not in GATES:
+        raise WeightsError(f"{path} has a gate that nobody knows: {gate}")
+    values = {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
+    return Read(values, [path], gate, SAYS, licence=about.get("licence"), **known)
+
+
+def save_npz(loaded: LoadedWeights, path: Path) -> None:
+    """Write weights in half the size: kernels in float16, all else as it is.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    about = {name: getattr(loaded, name) for name in (*TRAINED, *LATER)}
+    arrays = {
+        name: tensor.astype(np.float16) if name.endswith("/kernel") else tensor
+        for name, tensor in loaded.weights.items()
+    }
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{ABOUT: np.array(json.dumps(about))}, **arrays)  # type: ignore[arg-type]

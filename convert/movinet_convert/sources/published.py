@@ -1,0 +1,50 @@
+"""Weights that a user names without having them: published ones, and those at an address."""
+
+from collections.abc import Callable
+
+from movinet_convert.sources.loaded import NOT_STATED, Origin
+from movinet_models.family import ModelSpec
+from movinet_models.fetch import Fetched, Progress, download, pull, silent
+from movinet_models.registry import DATASETS, KINETICS_600
+
+
+def find(
+    weights: str | None, spec: ModelSpec, progress: Progress = silent
+) -> tuple[str, Origin | None]:
+    """Return what :func:`movinet_convert.sources.load_weights` takes, downloaded if need be.
+
+    Args:
+        weights: a source; a data set (``kinetics-400``) means the model's published weights of
+            it, and None those of Kinetics-600.
+        spec: the model.
+        progress: called with what is downloaded, bytes so far, and bytes in all.
+
+    Raises:
+        FetchError: nothing answers, or something else than what was asked for.
+    """
+    if weights is None or weights in DATASETS:
+        return _known(pull(spec.id, weights or KINETICS_600, progress=progress))
+    if "://" in weights:
+        return _known(download(weights, progress=progress))
+    return weights, None
+
+
+def shown(report: Callable[[str], None]) -> Progress:
+    """Turn a report of steps into one of downloads, a line for each megabyte at the most."""
+    last = ""
+
+    def progress(what: str, done: int, total: int | None) -> None:
+        nonlocal last
+        size = "" if total is None else f" of {total / 1e6:.0f}"
+        line = f"downloading {what}" + (f": {done / 1e6:.0f}{size} MB" if done else "")
+        if line != last:
+            report(line)
+        last = line
+
+    return progress
+
+
+def _known(fetched: Fetched) -> tuple[str, Origin]:
+    row = fetched.source
+    licence, gate = (NOT_STATED, None) if row is None else (row.licence, row.gate)
+    return str(fetched.path), Origin(fetched.url, licence, gate)

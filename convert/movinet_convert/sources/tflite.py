@@ -1,0 +1,133 @@
+"""Any MoViNet .tflite, float32, float16, dynamic or int8: published, fine-tuned, or ours."""
+
+import io
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from movinet_convert.flatbuffer import pack
+from movinet_convert.parameters import DEFAULT_GATE
+from movinet_convert.proof import model_logits
+from movinet_convert.sources.loaded import Original, Range, Read
+from movinet_convert.sources.tflite_float import UnreadableError, Unrounded, as_graph, unrounded
+from movinet_convert.sources.tflite_walk import Found, network
+from movinet_models.errors import WeightsError
+from movinet_models.family import MODEL_IDS, Gate, ModelSpec, lookup
+from movinet_runtime.classifier import read_labels
+from movinet_runtime.errors import LabelsError, ModelFileError
+from movinet_runtime.model_file import ModelFile
+
+ENDING = ".tflite"
+BESIDE = ("labels.txt", "labelmap.txt", "label_map.txt")
+
+
+def reads(path: Path) -> bool:
+    """Whether it is, or holds, one such file."""
+    return _file(path) is not None
+
+
+def read(path: Path, spec: ModelSpec) -> Read:
+    """Read weights by walking the graph; batch norm is folded, int8 weights keep their rounding.
+
+    Raises:
+        WeightsError: damaged, another model, or wired in a way that is not known.
+    """
+    file = _file(path)
+    if file is None:
+        raise WeightsError(f"{path} holds no {ENDING} file")
+    try:
+        model = ModelFile.read(file)
+        about = model.metadata
+    except ModelFileError as error:
+        raise WeightsError(str(error)) from error
+    said: Gate | None = about.get("gate")
+    try:
+        plain = unrounded(model.content)
+        graph = as_graph(plain.model)
+    except UnreadableError as error:
+        raise WeightsError(f"{file}: {error}") from error
+    try:
+        found = network(graph, spec, said)
+    except UnreadableError as error:
+        fits = [other for other in MODEL_IDS if _is(graph, lookup(other))]
+        hint = f" (these are weights of {' or '.join(fits)})" if fits else ""
+        raise WeightsError(f"{file} does not fit {spec.id}: {error}{hint}") from error
+    image = graph.shape(next(t for name, t in graph.inputs.items() if name not in graph.outputs))
+    frames = None if spec.streams else image[1]
+    classes = len(found.tensors["classifier/bias"])
+    gate = (said or found.gate or DEFAULT_GATE) if spec.gated else None
+    reason = "the file says so" if said else "its own graph computes it"
+    return Read(
+        found.tensors,
+        [file],
+        gate,
+        reason,
+        Original(
+            f"the {ENDING} file, in LiteRT",
+            partial(model_logits, model.content),
+            image[2],
+            frames,
+            plain.rounds,
+            partial(model_logits, pack(plain.model)) if plain.rounds else None,
+        ),
+        about.get("labels") or _labels(file, model.content, classes),
+        image[2],
+        about.get("clip_frames", frames),
+        about.get("horizon"),
+        about.get("weights", {}).get("licence"),
+        _int8_share(plain, found),
+        _ranges(plain, found),
+        folded=True,
+    )
+
+
+def _file(path: Path) -> Path | None:
+    if path.is_file():
+        return path if path.suffix == ENDING else None
+    found = list(path.rglob(f"*{ENDING}")) if path.is_dir() else []
+    return found[0] if len(found) == 1 else None
+
+
+def _is(graph: Any, spec: ModelSpec) -> bool:
+    try:
+        network(graph, spec)
+    except UnreadableError:
+        return False
+    return True
+
+
+def _int8_share(plain: Unrounded, found: Found) -> float:
+    tensors = plain.model.subgraphs[0].tensors
+    sizes = {
+        int(weights): int(np.prod(tensors[int(weights)].shape))
+        for taps in found.weights.values()
+        for weights in taps
+    }
+    rounded = sum(size for index, size in sizes.items() if index in plain.int8_constants)
+    return rounded / sum(sizes.values())
+
+
+def _ranges(plain: Unrounded, found: Found) -> dict[str, Range]:
+    named = {name: plain.ranges.get(int(tensor)) for name, tensor in found.outputs.items()}
+    return {name: span for name, span in named.items() if span is not None}
+
+
+def _labels(file: Path, content: bytes, classes: int) -> list[str] | None:
+    """Find as many labels as there are classes, in the file's own archive or beside it."""
+    texts = []
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            texts = [
+                archive.read(entry).decode("utf-8", "replace").splitlines()
+                for entry in archive.infolist()
+                if entry.filename.endswith(".txt") and entry.file_size < 1 << 20
+            ]
+    for beside in (file.with_suffix(".txt"), *(file.parent / name for name in BESIDE)):
+        try:
+            texts += [read_labels(beside)] if beside.is_file() else []
+        except LabelsError:
+            continue
+    return next((text for text in texts if len(text) == classes), None)
