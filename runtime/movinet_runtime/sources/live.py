@@ -75,12 +75,12 @@ class LiveRun(Run):
         self._stop = finalize(self, reader.stop)
 
     @property
-    def dropped(self) -> int:  # type: ignore[override]
+    def dropped(self) -> int:
         """Due frames that were overwritten before they were fetched."""
         return self._reader.dropped
 
     @property
-    def reopened(self) -> int:  # type: ignore[override]
+    def reopened(self) -> int:
         """How often it was lost and came back."""
         return self._reader.reopened
 

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from types import TracebackType
 from weakref import WeakSet
 
 from movinet_runtime.errors import SourceError
@@ -21,15 +20,17 @@ class Run(ABC):
 
     Ends with the source or with :meth:`close`, from any thread; a run that nobody holds any
     more closes itself.
-
-    Attributes:
-        dropped: frames that were left out: late ones of a live source, elsewhere those whose
-            times go back.
-        reopened: how often a live source was lost and came back.
     """
 
-    dropped: int
-    reopened: int
+    @property
+    @abstractmethod
+    def dropped(self) -> int:
+        """Frames left out: late ones of a live source, elsewhere those whose times go back."""
+
+    @property
+    def reopened(self) -> int:
+        """How often a live source was lost and came back."""
+        return 0
 
     def __iter__(self) -> Iterator[Frame]:
         return self
@@ -45,12 +46,7 @@ class Run(ABC):
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -104,12 +100,7 @@ class Source(ABC):
     def __enter__(self) -> "Source":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -145,8 +136,6 @@ class FrameSource(Source):
 class SampledRun(Run):
     """A run through frames with times of their own."""
 
-    reopened = 0
-
     def __init__(
         self, name: str, sampled: Iterator[Frame], irregular: Irregular, report: Say
     ) -> None:
@@ -155,7 +144,7 @@ class SampledRun(Run):
         self._empty, self._closed = True, False
 
     @property
-    def dropped(self) -> int:  # type: ignore[override]
+    def dropped(self) -> int:
         """Frames that were left out, since their times go back."""
         return self._irregular.dropped
 
