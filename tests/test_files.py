@@ -1,5 +1,6 @@
 """Outputs: whole files or none, modes kept, special files written into."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from movinet_runtime.errors import OutputError
-from movinet_runtime.files import written_whole
+from movinet_runtime.files import writing, written_whole
 
 
 def write(path: Path, text: str = "new") -> None:
@@ -71,7 +72,7 @@ def test_dev_null_stays_a_device() -> None:
 def test_standard_output_by_its_name(tmp_path: Path, redirected: bool) -> None:
     """What was printed before and after stays, in a file as in a pipe."""
     code = (
-        "import pathlib; from movinet_runtime.files import written_whole\n"
+        "import pathlib; from movinet_runtime.files import writing, written_whole\n"
         "print('before', flush=True)\n"
         "with written_whole(pathlib.Path('/dev/stdout')) as t: t.write_text('inside\\n')\n"
         "print('after', flush=True)\n"
@@ -97,3 +98,24 @@ def test_long_names_and_names_that_cannot_be(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=f"cannot write {path}: "):
             write(path)
     assert list(folder.iterdir()) == []
+
+
+def test_an_error_of_the_block_is_this_outputs(tmp_path: Path) -> None:
+    """Whoever writes, a full disk is one line; what has a name of its own keeps it."""
+    path, other = tmp_path / "a.tflite", tmp_path / "b.csv"
+    with pytest.raises(OutputError, match=f"cannot write {path}: No space left on device"):
+        fill(path)
+    with pytest.raises(OutputError, match=f"cannot write {other}: No space left on device"):
+        fill(path, other)
+    with pytest.raises(BrokenPipeError), written_whole(path):
+        raise BrokenPipeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def fill(path: Path, inner: Path | None = None) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with written_whole(path):
+        if inner is None:
+            raise full
+        with writing(inner):
+            raise full

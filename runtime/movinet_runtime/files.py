@@ -40,7 +40,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix, since writers choose formats by it. On any
     exception, interrupts included, it is removed and ``path`` stays as it was. A file that
     was there gives its mode to the new one; behind a link, the link's target is replaced.
-    What is no regular file (a FIFO, /dev/null, /dev/stdout) is written into at the end.
+    What is no regular file (a FIFO, /dev/null, /dev/stdout) is written into at the end. In the
+    block, the system's errors count as this output's: other files are to be closed, or to have
+    a :func:`writing` of their own.
 
     Raises:
         OutputError: the folder does not exist or cannot be written to, the disk is full.
@@ -53,7 +55,8 @@ def written_whole(path: Path) -> Iterator[Path]:
             with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
                 temporary = Path(folder) / f"output{path.suffix}"
                 temporary.touch()
-                yield temporary
+                with writing(path):
+                    yield temporary
                 with writing(path), temporary.open("rb") as content:
                     shutil.copyfileobj(content, special)
                     special.flush()
@@ -65,8 +68,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     with writing(path):
         temporary, mode = _beside(target)
     try:
-        yield temporary
         with writing(path):
+            yield temporary
             if mode is not None:
                 temporary.chmod(mode)
             os.replace(temporary, target)
