@@ -37,7 +37,7 @@ def write_stream_model(
     loaded = LoadedWeights(weights, "random:0", "0" * 64, licence=None)
     graph = stream_graph.build(spec, weights)
     about = metadata.of_variant(metadata.describe(spec, loaded, labels), "float32", graph)
-    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, list(graph.outputs)))
+    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, graph))
     path.write_bytes(metadata.with_labels(content, labels))
     return path
 

@@ -53,7 +53,7 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     loaded = LoadedWeights(random_weights(spec, 4), "random:0", "0" * 64)
     graph = clip_graph.build(spec, loaded.weights, BASE_FRAMES)
     about = metadata.of_variant(metadata.describe(spec, loaded, labels), "float32", graph)
-    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, list(graph.outputs)))
+    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, graph))
     path = tmp_path_factory.mktemp("base") / "base.tflite"
     path.write_bytes(metadata.with_labels(content, labels))
     return path
@@ -238,7 +238,7 @@ def test_a_base_model_answers_as_the_reference_does(shared: Path, tmp_path: Path
     loaded = load_weights(str(shared / "reference/a0_base/ckpt"), spec)
     graph = clip_graph.build(spec, loaded.weights, len(golden["frames"]))
     about = metadata.of_variant(metadata.describe(spec, loaded, None), "float32", graph)
-    named = metadata.buffers(about, list(graph.outputs))
+    named = metadata.buffers(about, graph)
     path = tmp_path / "a0-base.tflite"
     path.write_bytes(flatbuffer.serialize(graph, spec.id, named))
     logits = ClipModel(path).classify(list(golden["frames"]))

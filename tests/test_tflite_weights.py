@@ -37,7 +37,7 @@ def written(spec: ModelSpec, weights: Weights, variant: str, path: Path, gate: G
     graph = transform(spec, variant)(float_graph, Statistics(ranges=spans))
     labels = [f"action {i}" for i in range(CLASSES)]
     about = metadata.of_variant(metadata.describe(spec, loaded, labels), variant, graph)
-    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, list(graph.outputs)))
+    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, graph))
     path.write_bytes(metadata.with_labels(content, labels))
     return path
 

@@ -310,7 +310,7 @@ def _written(
     """Return a file: the graph, and its description with what this variant adds to it."""
     description = metadata.of_variant(about, variant, graph)
     description["fidelity"] = None if fidelity is None else _summary(fidelity)
-    named = metadata.buffers(description, list(graph.outputs))
+    named = metadata.buffers(description, graph)
     if variant in HALF and half_arithmetic:
         named |= REDUCED_PRECISION
     content = flatbuffer.serialize(graph, f"MoViNet {spec.id} {variant}", named)

@@ -62,9 +62,7 @@ class _Fixed:
         self.graph, self.ranges = graph, ranges
         self.result = Graph(dict(graph.tensors), [], dict(graph.inputs), dict(graph.outputs))
         self.residuals = _residuals(graph)
-        self.buffered = {
-            op.inputs[0] for op in graph.ops if op.outputs[0].endswith("/temporal/now")
-        }
+        self.buffered = {op.inputs[0] for op in graph.ops if op.role == "buffered"}
         for name, tensor in graph.inputs.items():
             if name.endswith("_stream_buffer"):
                 self._as_codes(tensor, BUFFERED)
