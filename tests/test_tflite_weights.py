@@ -112,7 +112,7 @@ def test_labels_may_lie_beside_the_file(tmp_path: Path) -> None:
 
 def test_other_models_and_damage_are_one_line(tmp_path: Path) -> None:
     spec = lookup("t0-stream").at(SIDE)
-    path = written(spec, random_weights(spec, 3), "float32", tmp_path / "t0.tflite", "sixth")
+    path = written(spec, random_weights(spec, CLASSES), "float32", tmp_path / "t0.tflite", "sixth")
     with pytest.raises(WeightsError, match="these are weights of t0-stream") as caught:
         load_weights(str(path), lookup("a0-stream"))
     assert "\n" not in str(caught.value)
