@@ -13,8 +13,8 @@ from movinet_convert.parameters import random_weights
 from movinet_convert.sources import LoadedWeights
 from movinet_models import SOURCES, Source
 from movinet_models.family import ModelSpec, lookup
-from movinet_runtime.frames import Frame
 from movinet_runtime.quiet import hide_native_messages_at_exit
+from movinet_runtime.sources.frame import Frame
 from tests.weights_server import MODEL, WeightsServer, row, serve
 
 hide_native_messages_at_exit()

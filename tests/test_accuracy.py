@@ -20,7 +20,7 @@ from movinet_convert.sources import LoadedWeights, load_weights
 from movinet_models.family import lookup
 from movinet_runtime import StreamClassifier, StreamModel, open_frames, read_labels
 from movinet_runtime.errors import ModelFileError, UsageError
-from movinet_runtime.writer import save_frames
+from movinet_runtime.outputs.video import save_frames
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 PUBLISHED = "published/movinet_a0_stream_int8.tflite"

@@ -20,8 +20,8 @@ from movinet_convert.quantize.half import half
 from movinet_convert.sources import LoadedWeights
 from movinet_convert.sources.tflite_float import kind
 from movinet_convert.versions import METADATA_NAME, RUNTIMES, operator_version
+from movinet_models.errors import WeightsError
 from movinet_models.family import lookup
-from movinet_runtime.errors import WeightsError
 
 TYPES = {code: name for name, code in vars(tfl.TensorType).items() if isinstance(code, int)}
 SIDE = 32

@@ -18,9 +18,10 @@ from movinet_convert.proof import MAX_ERROR, Parity, ParityError, compared
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_convert.sources import LoadedWeights, Origin, load_weights
 from movinet_convert.sources.keras import save_npz
+from movinet_models.errors import WeightsError
 from movinet_models.family import GATES, Gate, lookup
 from movinet_runtime import StreamClassifier
-from movinet_runtime.errors import UsageError, WeightsError
+from movinet_runtime.errors import UsageError
 from movinet_runtime.model_file import ModelFile
 from tests.saved_model import save as save_model
 from tests.test_weights import garden_path, write_checkpoint

@@ -22,7 +22,7 @@ from movinet_benchmarks.report import Report, read_report
 from movinet_benchmarks.timing import HOT_ROUNDS, PACED_ROUNDS, PROCESSES, Schedule
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
-from movinet_runtime.plot import new_figure
+from movinet_runtime.outputs.plot import new_figure
 
 REGRESSION = 1
 MEASURE = "measure"

@@ -7,7 +7,7 @@ from typing import Any
 
 from movinet_benchmarks.fidelity import MAX_DB
 from movinet_benchmarks.report import Report, Variant
-from movinet_runtime.plot import new_figure
+from movinet_runtime.outputs.plot import new_figure
 
 WIDTH, ROW, HEIGHT = 10.0, 0.4, 4.0  # inches
 # Text stays text, and the names inside do not change from run to run.

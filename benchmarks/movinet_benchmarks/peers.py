@@ -33,7 +33,7 @@ from movinet_models.figures import drawn
 from movinet_runtime import StreamModel
 from movinet_runtime.errors import MovinetError, UsageError
 from movinet_runtime.files import written_whole
-from movinet_runtime.plot import new_figure, save_figure
+from movinet_runtime.outputs.plot import new_figure, save_figure
 from movinet_runtime.quiet import hide_native_messages_at_exit
 
 # Our variants, and the reference's that each is measured beside.

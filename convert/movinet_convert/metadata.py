@@ -15,7 +15,8 @@ from movinet_convert import tflite_metadata
 from movinet_convert.graph import Graph
 from movinet_convert.sources import LoadedWeights
 from movinet_models.family import ModelSpec
-from movinet_runtime.model_file import METADATA_NAME, METADATA_VERSION
+from movinet_runtime.description import METADATA_VERSION
+from movinet_runtime.model_file import METADATA_NAME
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same export gives the same bytes
 

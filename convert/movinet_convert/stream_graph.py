@@ -16,8 +16,7 @@ from movinet_convert.blocks import Builder
 from movinet_convert.graph import Graph
 from movinet_convert.parameters import DEFAULT_GATE, Weights
 from movinet_models.family import Gate, Layer, ModelSpec
-
-FRAME_COUNT = "state_frame_count"
+from movinet_runtime.tensors import FRAME_COUNT
 
 
 def build(spec: ModelSpec, weights: Weights, gate: Gate = DEFAULT_GATE) -> Graph:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from movinet_models.archive import take_member
 from movinet_models.cache import Record, Slot, cache_folder, sha256
+from movinet_models.errors import FetchError, WeightsError
 from movinet_models.family import MODEL_IDS
 from movinet_models.layouts import Content, Layout, begins, layout
 from movinet_models.registry import (
@@ -37,7 +38,7 @@ from movinet_models.urls import (
     redacted,
     without_user,
 )
-from movinet_runtime.errors import FetchError, UsageError, WeightsError
+from movinet_runtime.errors import UsageError
 
 __all__ = [
     "LIMITS",

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from movinet_convert.graph import Graph, Op
-from movinet_runtime.errors import WeightsError
+from movinet_models.errors import WeightsError
 
 # A metadata entry that XNNPACK reads: half-precision inputs and accumulators are welcome.
 REDUCED_PRECISION = {"reduced_precision_support": b"fp16accfp16"}
