@@ -9,12 +9,14 @@ export MOVINET_SHARED ?= $(if $(wildcard ../shared),$(abspath ../shared))
 
 setup: $(VENV)/.installed
 
+# Rooms are named without extras first: pip before 23.3 seeks what an extra needs on a registry.
 PROJECTS := pyproject.toml $(wildcard */pyproject.toml) constraints.txt
 $(VENV)/.installed: $(PROJECTS)
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), sys.exit("movinet-edge needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e 'models[pull]' -e 'runtime[video]' -e 'benchmarks[plot]' -e convert -e '.[dev]'
+		-e runtime -e models -e benchmarks -e convert \
+		-e 'runtime[video]' -e 'models[pull]' -e 'benchmarks[plot]' -e '.[dev]'
 	touch $@
 
 demo: setup
