@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Weights and clips for tests and benchmarks that want real ones; they skip without.
 export MOVINET_SHARED ?= $(if $(wildcard ../shared),$(abspath ../shared))
 
-.PHONY: setup demo test lint bench embedded footprint clean
+.PHONY: setup wheels demo test lint bench embedded footprint clean
 
 setup: $(VENV)/.installed
 
@@ -18,6 +18,15 @@ $(VENV)/.installed: $(PROJECTS)
 		-e runtime -e models -e benchmarks -e convert \
 		-e 'runtime[video]' -e 'models[pull]' -e 'benchmarks[plot]' -e '.[dev]'
 	touch $@
+
+# All packages as wheels in dist/; needs pip and what builds them, not the environment of setup.
+wheels: $(BIN)/python
+	rm -f dist/movinet_*.whl
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist \
+		./models ./runtime ./benchmarks ./convert .
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
 
 demo: setup
 	$(BIN)/python examples/demo.py

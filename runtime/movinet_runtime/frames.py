@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from movinet_runtime.errors import MissingPackageError, SourceError
+from movinet_runtime.install import install_hint
 
 if TYPE_CHECKING:
     from movinet_runtime.live import Live
@@ -232,7 +233,7 @@ def _open_video(path: Path) -> FrameSource:
         import av
     except ImportError as error:
         raise MissingPackageError(
-            f"{path} needs PyAV to be read: pip install 'movinet-runtime[video]'"
+            f"{path} needs PyAV to be read: {install_hint('movinet-runtime[video]')}"
         ) from error
     try:
         with av.open(str(path)) as container:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from movinet_runtime.errors import MissingPackageError, SourceError
 from movinet_runtime.frames import Frame, upright
+from movinet_runtime.install import install_hint
 
 Image = NDArray[np.uint8]
 # A grabbed picture that is turned into RGB only if it is wanted.
@@ -155,7 +156,7 @@ def _opened(what: str, advice: str, **options: Any) -> Any:
         import av
     except ImportError as error:
         raise MissingPackageError(
-            f"{what} needs PyAV to be read: pip install 'movinet-runtime[video]'"
+            f"{what} needs PyAV to be read: {install_hint('movinet-runtime[video]')}"
         ) from error
     try:
         container = av.open(what, timeout=(OPEN_TIMEOUT, READ_TIMEOUT), **options)

@@ -69,7 +69,7 @@ class ModelFile:
         if version > METADATA_VERSION:
             raise ModelFileError(
                 f"{self.path} has metadata of version {version}, this runtime knows "
-                f"{METADATA_VERSION}: pip install --upgrade movinet-runtime"
+                f"{METADATA_VERSION}: install a newer movinet-runtime"
             )
         return dict(description)
 

@@ -10,6 +10,7 @@ from movinet_runtime.classifier import Prediction
 from movinet_runtime.decisions import Selection
 from movinet_runtime.errors import MissingPackageError, UsageError
 from movinet_runtime.files import written_whole
+from movinet_runtime.install import install_hint
 
 CURVES = 6
 
@@ -24,7 +25,7 @@ def new_figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingPackageError(
-            "pictures need matplotlib: pip install 'movinet-runtime[plot]'"
+            f"pictures need matplotlib: {install_hint('movinet-runtime[plot]')}"
         ) from error
     return Figure(figsize=(width, height), layout="constrained")
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from movinet_runtime.errors import MissingPackageError, UsageError
 from movinet_runtime.files import written_whole
+from movinet_runtime.install import install_hint
 
 Write = Callable[[NDArray[np.uint8]], None]
 
@@ -73,7 +74,7 @@ def _video(path: Path, fps: float, quality: int) -> Iterator[Write]:
         import av
     except ImportError as error:
         raise MissingPackageError(
-            f"{path.suffix} files need PyAV: pip install 'movinet-runtime[video]'"
+            f"{path.suffix} files need PyAV: {install_hint('movinet-runtime[video]')}"
         ) from error
     try:
         container = av.open(str(path), "w")

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from movinet_runtime.errors import MissingPackageError, MovinetError
+from movinet_runtime.install import install_hint
 from movinet_runtime.quiet import hide_native_messages_at_exit
 
 GROUP = "movinet.commands"
@@ -24,8 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("movinet-runtime", "Classify a video, GIF or folder of images frame by frame."),
     "inspect": ("movinet-runtime", "Show what is inside a model file."),
     "models": ("movinet-models", "List the family and where weights come from."),
-    "pull": ("'movinet-models[pull]'", "Download published weights, or check a file of them."),
-    "figures": ("'movinet-models[figures]'", "Draw a data set of human figures in action."),
+    "pull": ("movinet-models[pull]", "Download published weights, or check a file of them."),
+    "figures": ("movinet-models[figures]", "Draw a data set of human figures in action."),
     "train": ("movinet-convert", "Teach a model one's own classes."),
     "export": ("movinet-convert", "Make TFLite files from weights."),
     "bench": ("movinet-benchmarks", "Measure models beside each other; compare measurements."),
@@ -48,11 +49,11 @@ class LazyGroup(TyperGroup):
             return None
         package, summary = COMMANDS.get(cmd_name, ("", ""))
         if _wants_list():
-            note = "" if cmd_name in points else f" (not installed: pip install {package})"
+            note = "" if cmd_name in points else " (not installed)"
             return _placeholder(cmd_name, summary + note)
         if cmd_name not in points:
             raise MissingPackageError(
-                f"'movinet {cmd_name}' is not installed: pip install {package}"
+                f"'movinet {cmd_name}' is not installed: {install_hint(package)}"
             )
         offered = points[cmd_name].load()
         if isinstance(offered, typer.Typer):  # with sub-commands of its own

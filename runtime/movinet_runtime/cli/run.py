@@ -23,6 +23,7 @@ from movinet_runtime.decisions import Event, Selection, events, smoothed
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 from movinet_runtime.frames import Frame, FrameSource, open_frames
+from movinet_runtime.install import install_hint
 from movinet_runtime.preprocess import Fit, resized
 from movinet_runtime.stats import Stages
 
@@ -237,7 +238,8 @@ def embedded_model() -> Path:
     for point in entry_points(group="movinet.models"):
         return Path(point.load())
     raise UsageError(
-        "which model? give --model FILE.tflite, or pip install movinet-models for a small one"
+        "which model? give --model FILE.tflite, or get a small one: "
+        + install_hint("movinet-models")
     )
 
 
