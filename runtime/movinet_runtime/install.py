@@ -26,7 +26,7 @@ def install_hint(package: str) -> str:
     Args:
         package: with extras or without: ``movinet-convert``, ``movinet-runtime[video]``.
     """
-    name, bracket, extras = package.partition("[")
+    name, _, extras = package.partition("[")
     if _installed(name) is not None:  # pip needs no place for it, only its extras' libraries
         return f"{_pip()} install {shlex.quote(package)}"
     before = PACKAGES[: PACKAGES.index(name)] if name in PACKAGES else ()
@@ -35,9 +35,9 @@ def install_hint(package: str) -> str:
     if None in places.values():
         wheels = " ".join(f"dist/{one.replace('-', '_')}-*.whl" for one in missing)
         return f"{_pip()} install {wheels}, of 'make wheels' in the repository"
-    places[name + bracket + extras] = places.pop(name)
-    lines = (shlex.quote(f"{one} @ {place}") for one, place in places.items())
-    return f"{_pip()} install {' '.join(lines)}"
+    if extras:
+        places[name] = f"{package} @ {places[name]}"
+    return f"{_pip()} install {shlex.join(map(str, places.values()))}"
 
 
 def interpreter_hint(library: str | None, machine: str = "", bits: int = 0) -> str:
