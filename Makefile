@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Weights and clips for tests and benchmarks that want real ones; they skip without.
 export MOVINET_SHARED ?= $(if $(wildcard ../shared),$(abspath ../shared))
 
-.PHONY: setup wheels demo test lint bench embedded footprint clean
+.PHONY: setup wheels demo tutorial test lint bench embedded footprint clean
 
 setup: $(VENV)/.installed
 
@@ -30,6 +30,10 @@ $(BIN)/python:
 
 demo: setup
 	$(BIN)/python examples/demo.py
+
+# Executes the notebook and keeps its outputs: look at the pictures before they are committed.
+tutorial: setup
+	$(BIN)/python examples/execute_tutorial.py
 
 test: setup
 	$(BIN)/python -m pytest
