@@ -14,7 +14,7 @@ import numpy as np
 
 from movinet_models.figures import ACTIONS
 from movinet_models.figures.scene import Scene
-from movinet_runtime.writer import save_frames
+from movinet_runtime.outputs.video import save_frames
 
 OUT = Path("out")
 MOVINET = Path(sys.executable).with_name("movinet")

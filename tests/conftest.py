@@ -15,8 +15,8 @@ from movinet_convert.parameters import random_weights
 from movinet_convert.sources import LoadedWeights
 from movinet_models import SOURCES, Source
 from movinet_models.family import ModelSpec, lookup
-from movinet_runtime.frames import Frame
 from movinet_runtime.quiet import hide_native_messages_at_exit
+from movinet_runtime.sources.frame import Frame
 from tests.weights_server import MODEL, WeightsServer, row, serve
 
 hide_native_messages_at_exit()
@@ -39,7 +39,7 @@ def write_stream_model(
     loaded = LoadedWeights(weights, "random:0", "0" * 64, licence=None)
     graph = stream_graph.build(spec, weights)
     about = metadata.of_variant(metadata.describe(spec, loaded, labels), "float32", graph)
-    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, list(graph.outputs)))
+    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, graph))
     path.write_bytes(metadata.with_labels(content, labels))
     return path
 

@@ -20,7 +20,7 @@ from movinet_convert.sources import LoadedWeights, load_weights
 from movinet_models.family import lookup
 from movinet_runtime import StreamClassifier, StreamModel, open_frames, read_labels
 from movinet_runtime.errors import ModelFileError, UsageError
-from movinet_runtime.writer import save_frames
+from movinet_runtime.outputs.video import save_frames
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 PUBLISHED = "published/movinet_a0_stream_int8.tflite"
@@ -53,7 +53,7 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     loaded = LoadedWeights(random_weights(spec, 4), "random:0", "0" * 64)
     graph = clip_graph.build(spec, loaded.weights, BASE_FRAMES)
     about = metadata.of_variant(metadata.describe(spec, loaded, labels), "float32", graph)
-    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, list(graph.outputs)))
+    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, graph))
     path = tmp_path_factory.mktemp("base") / "base.tflite"
     path.write_bytes(metadata.with_labels(content, labels))
     return path
@@ -238,7 +238,7 @@ def test_a_base_model_answers_as_the_reference_does(shared: Path, tmp_path: Path
     loaded = load_weights(str(shared / "reference/a0_base/ckpt"), spec)
     graph = clip_graph.build(spec, loaded.weights, len(golden["frames"]))
     about = metadata.of_variant(metadata.describe(spec, loaded, None), "float32", graph)
-    named = metadata.buffers(about, list(graph.outputs))
+    named = metadata.buffers(about, graph)
     path = tmp_path / "a0-base.tflite"
     path.write_bytes(flatbuffer.serialize(graph, spec.id, named))
     logits = ClipModel(path).classify(list(golden["frames"]))

@@ -11,7 +11,7 @@ import pytest
 
 from movinet_models import archive
 from movinet_models.archive import Limits, members, take_member, unpacked
-from movinet_runtime.errors import WeightsError
+from movinet_models.errors import WeightsError
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 

@@ -61,6 +61,19 @@ def test_all_names_what_is_exported() -> None:
         movinet_runtime.nothing_like_it  # noqa: B018
 
 
+def test_every_error_source_and_event_is_public() -> None:
+    import movinet_runtime
+    from movinet_runtime import decisions, errors
+    from movinet_runtime.sources import source
+
+    public = set(movinet_runtime.__all__)
+    for module in (errors, decisions, source):
+        for name, thing in vars(module).items():
+            own = isinstance(thing, type) and thing.__module__ == module.__name__
+            if own and not name.startswith("_") and name != "SampledRun":
+                assert name in public, name
+
+
 def test_run_as_json_and_as_text(stream_model: Path, write_video: Callable[..., Path]) -> None:
     clip = write_video(frames=12, fps=10)
     done = movinet("run", clip, "--model", stream_model, "--top-k", 2, "--json")
@@ -87,7 +100,8 @@ def test_export_inspect_run(tmp_path: Path) -> None:
     done = movinet("export", "a0-stream", *arguments, "--json")
     assert done.returncode == 0, done.stderr
     (summary,) = json.loads(done.stdout)
-    assert summary["parity"]["error"] < 1e-4
+    assert summary["parity"][0]["error"] < 1e-4
+    assert summary["parity"][0]["holds"]
     assert summary["delegate_partitions"] == 1
     inspected = movinet("inspect", path, "--json")
     assert json.loads(inspected.stdout)["metadata"]["labels"][7] == "label 7"

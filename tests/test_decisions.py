@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movinet_runtime.classifier import Prediction
-from movinet_runtime.decisions import Selection, events, smoothed
+from movinet_runtime.decisions import EventTracker, Selection, Smoother, events, smoothed
 from movinet_runtime.errors import LabelsError, UsageError
 
 LABELS = ["idle", "squat", "wave"]
@@ -69,6 +69,28 @@ def test_what_is_active_at_the_end_ends_there() -> None:
     assert (end.time, end.probability, end.duration) == pytest.approx((0.8, 0.9, 0.8))
     with pytest.raises(UsageError, match="off <= on"):
         events([], on=0.4, off=0.5)
+
+
+def test_events_need_times() -> None:
+    """Frame numbers are no seconds: at 5 a second, 0.4 s would be over after every frame."""
+    untimed = [Prediction(p.index, p.logits, p.labels) for p in stream(*[(0.9, 0.0)] * 5)]
+    with pytest.raises(UsageError, match="events need times in seconds"):
+        list(events(untimed))
+
+
+def test_a_tracker_and_a_smoother_begin_anew() -> None:
+    tracker = EventTracker(min_duration=0)
+    found = [event.kind for p in stream(*[(0.9, 0.0)] * 3) for event in tracker.update(p)]
+    assert found == ["start"]
+    assert [(event.kind, event.label, event.time) for event in tracker.end()] == [
+        ("end", "squat", 0.4)
+    ]
+    assert tracker.end() == []
+    for smoother in (Smoother(decay=0.9), Smoother(mean=10)):
+        smoother.update(stream((0.9, 0.0))[0])
+        smoother.reset()
+        (later,) = stream((0.1, 0.0))
+        assert smoother.update(later).probabilities[1] == pytest.approx(0.1)
 
 
 @given(

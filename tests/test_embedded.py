@@ -13,14 +13,15 @@ from movinet_benchmarks.accuracy import MODES, interval, judges
 from movinet_convert.sources import load_weights
 from movinet_convert.sources.keras import save_npz
 from movinet_models import embedded
+from movinet_models.errors import WeightsError
 from movinet_models.family import lookup
 from movinet_models.figures import ACTIONS, LABELS, clips, render
 from movinet_models.figures.actions import REVERSED_PAIRS
 from movinet_models.figures.scene import Scene
 from movinet_runtime import StreamClassifier, StreamModel
-from movinet_runtime.errors import LabelsError, WeightsError
+from movinet_runtime.errors import LabelsError
 from movinet_runtime.model_file import ModelFile
-from movinet_runtime.writer import save_frames
+from movinet_runtime.outputs.video import save_frames
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 SPEC = lookup("a0-stream")

@@ -11,9 +11,10 @@ from movinet_convert.export import export
 from movinet_convert.network import MoViNet, load_into_network
 from movinet_convert.parameters import HARD_SIGMOIDS, HardSigmoid, parameters, random_weights
 from movinet_convert.proof import ParityError
+from movinet_models.errors import WeightsError
 from movinet_models.family import FAMILY, MODEL_IDS, lookup
 from movinet_runtime import StreamClassifier
-from movinet_runtime.errors import LabelsError, SourceError, WeightsError
+from movinet_runtime.errors import LabelsError, SourceError
 from movinet_runtime.inspection import inspect
 from movinet_runtime.model_file import ModelFile
 

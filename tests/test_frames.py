@@ -1,7 +1,8 @@
 """Frames: decoding, rotation, sampling by timestamp, resizing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from movinet_runtime import Frame, open_frames, prepare, sample
+from movinet_runtime import Frame, FrameSource, frames_at, open_frames, prepare, sample
 from movinet_runtime.errors import SourceError
 from movinet_runtime.preprocess import resized
 
@@ -173,9 +174,16 @@ def test_video_without_frames(tmp_path: Path) -> None:
         open_frames(path)
 
 
-def test_no_frames_is_an_error() -> None:
-    from movinet_runtime.frames import FrameSource
+def test_a_clip_as_a_network_sees_it(write_video: Callable[..., Path]) -> None:
+    path = write_video(frames=12, fps=10, size=(64, 48))
+    found = list(frames_at(path, (24, 24), 5))
+    assert len(found) == 6
+    for seen, frame in zip(found, open_frames(path).sampled(5), strict=True):
+        np.testing.assert_array_equal(seen, resized(frame.image, (24, 24)))
+    assert len(list(frames_at(path, (24, 24), 5, limit=2))) == 2
 
+
+def test_no_frames_is_an_error() -> None:
     with pytest.raises(SourceError, match="nothing has no frames"):
         list(FrameSource("nothing", []).sampled(5))
 
@@ -201,15 +209,77 @@ def test_sampling_shows_the_latest_frame(gaps: list[float], fps: float, start: f
     assert (length - 0.002) * fps <= len(sampled) <= (length + last_gap) * fps + 1
 
 
-def test_unordered_times_are_dropped() -> None:
-    times = [0.0, 0.2, 0.1, 0.2, 0.4]
-    frames = [Frame(np.full((1, 1, 3), i, np.uint8), t) for i, t in enumerate(times)]
-    assert [int(frame.image[0, 0, 0]) for frame in sample(frames, 5)] == [0, 1, 4]
+def numbered(times: list[float], duration: float = 0.0) -> list[Frame]:
+    return [Frame(np.full((1, 1, 3), i, np.uint8), t, duration) for i, t in enumerate(times)]
 
 
-def test_sampling_rate_must_be_positive() -> None:
-    with pytest.raises(SourceError, match="positive"):
-        list(sample([Frame(BLACK, 0.0)], 0))
+def numbers(frames: Iterable[Frame]) -> list[int]:
+    return [int(frame.image[0, 0, 0]) for frame in frames]
+
+
+def test_unordered_times_are_dropped_and_counted() -> None:
+    lines: list[str] = []
+    source = FrameSource("clip", numbered([0.0, 0.2, 0.1, 0.2, 0.4]), report=lines.append)
+    run = source.sampled(5)
+    assert numbers(run) == [0, 1, 4]
+    assert run.dropped == 2
+    assert lines == ["clip: 2 frames left out, their times go back"]
+
+
+DAY = 86400.0
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [0.0, 0.2, DAY, 0.6, 0.8],  # one bad timestamp
+        [0.0, 0.2, -DAY, 0.6, 0.8],
+        [0.0, 0.2, float("nan"), 0.6, 0.8],
+        [0.0, 0.2, float("inf"), 0.6, 0.8],
+        [DAY, DAY + 0.2, 0.0, 0.2, 0.4],  # the clock began anew
+        [0.0, 0.2, DAY, DAY + 0.2, DAY + 0.4],  # and was set forward
+    ],
+)
+def test_a_clock_that_was_set_neither_repeats_nor_loses_frames(times: list[float]) -> None:
+    lines: list[str] = []
+    run = FrameSource("clip", numbered(times), report=lines.append).sampled(5)
+    assert numbers(islice(run, 100)) == [0, 1, 2, 3, 4]
+    assert run.dropped == 0
+    assert "its clock jumps" in lines[0]
+
+
+def test_a_last_frame_that_claims_a_day() -> None:
+    assert len(list(islice(sample(numbered([0.0, 0.2], DAY), 5), 100))) == 2
+
+
+def test_a_slide_of_a_show_may_stand_for_minutes(tmp_path: Path) -> None:
+    path = tmp_path / "slides.gif"
+    grey(0).save(path, save_all=True, append_images=[grey(80)], duration=[600_000, 1000])
+    assert len(list(open_frames(path).sampled(5))) == 3005
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), 1e9])
+def test_what_is_no_frame_rate(tmp_path: Path, fps: float) -> None:
+    grey(1).save(tmp_path / "a.png")
+    with pytest.raises(SourceError, match="frames per second must be positive"):
+        list(sample([Frame(BLACK, 0.0)], fps))
+    with pytest.raises(SourceError, match="must be positive"):
+        open_frames(tmp_path).sampled(fps)
+    for source in (tmp_path, "-", "camera:0"):
+        with pytest.raises(SourceError, match="must be positive"):
+            open_frames(source, fps, size=(8, 8))
+
+
+def test_a_photograph_is_seen_as_the_camera_was_held(tmp_path: Path) -> None:
+    image = Image.new("RGB", (6, 4))
+    image.putpixel((0, 0), (255, 0, 0))  # stored at the top left, seen at the top right
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    image.save(tmp_path / "a.png", exif=exif)
+    for source in (tmp_path / "a.png", tmp_path):
+        (frame,) = open_frames(source)
+        assert frame.image.shape == (6, 4, 3)
+        assert frame.image[0, 3].tolist() == [255, 0, 0]
 
 
 @given(

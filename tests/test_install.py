@@ -15,8 +15,8 @@ import tomllib
 from packaging.requirements import Requirement
 
 from movinet_models.figures import Clip, render
+from movinet_runtime import save_frames
 from movinet_runtime.install import install_hint, interpreter_hint
-from movinet_runtime.writer import save_frames
 
 ROOT = Path(__file__).parents[1]
 PLACEHOLDER = "<URL of this repository>"

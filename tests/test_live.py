@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from movinet_runtime import live, open_frames
+from movinet_runtime import open_frames
 from movinet_runtime.errors import MissingPackageError, SourceError
+from movinet_runtime.sources import live
+from movinet_runtime.sources.live import LiveRun, LiveSource
+from movinet_runtime.sources.network import redacted
 from tests.rtsp import rtsp_server
 
 RATE = 25.0
@@ -73,10 +76,9 @@ def address(server: Switched) -> str:
 def test_the_newest_frame_wins() -> None:
     """A consumer that is slow gets pictures of now, not of a queue."""
     with camera() as server:
-        source = open_frames(address(server))
-        assert source.live is not None
+        run = open_frames(address(server)).sampled(10)
         behind, times = [], []
-        for frame in source.sampled(10):
+        for frame in run:
             shown = frame.image.mean() / 40
             behind.append(time.monotonic() - server.since - shown)
             times.append(frame.time)
@@ -84,7 +86,7 @@ def test_the_newest_frame_wins() -> None:
             if len(times) == 6:
                 break
     assert max(behind[1:]) < 1.0  # after five waits a queue would be two seconds behind
-    assert source.live.dropped > 3
+    assert run.dropped > 3
     assert all(later > earlier for earlier, later in pairwise(times))
 
 
@@ -100,9 +102,8 @@ def test_a_lost_stream_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
         for frame in frames:
             if frame.reopened:
                 break
-        frames.close()  # type: ignore[attr-defined]
-    assert source.live is not None
-    assert source.live.reopened == 1
+        frames.close()
+    assert frames.reopened == 1
     assert [("lost" in line, "is back" in line) for line in lines] == [(True, False), (False, True)]
 
 
@@ -117,17 +118,16 @@ def test_an_rtsp_camera_is_followed_and_comes_back(monkeypatch: pytest.MonkeyPat
         assert seen[-1].time == pytest.approx(1.4, abs=0.5)
     with rtsp_server(server.port):
         assert any(frame.reopened for frame in islice(frames, 50))
-    frames.close()  # type: ignore[attr-defined]
-    assert source.live is not None
-    assert source.live.reopened == 1
+    frames.close()
+    assert frames.reopened == 1
 
 
 def test_a_stream_that_stays_lost_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "FIRST_WAIT", 0.1)
     with camera() as server:
         source = open_frames(address(server))
-        assert source.live is not None
-        source.live.give_up = 1.0
+        assert isinstance(source, LiveSource)
+        source.give_up = 1.0
         frames = source.sampled(10)
         next(frames)
     with pytest.raises(SourceError, match="gave no frame for 1 s"):
@@ -145,6 +145,57 @@ def test_what_cannot_be_opened_says_what_to_do() -> None:
         open_frames("camera:front")
     with pytest.raises(MissingPackageError, match="python3-picamera2"):
         next(open_frames("picamera:0").sampled(5))
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://user:secret@door.local:554/1", "rtsp://***@door.local:554/1"),
+        ("rtsp://user:se/cret@door.local/1", "rtsp://***@door.local/1"),
+        ("rtsp://user:se@cret@door.local/1", "rtsp://***@door.local/1"),
+        ("rtsp:/user:secret@door.local/1", "rtsp:/***@door.local/1"),
+        ("rtsp://secret@door.local/1", "rtsp://***@door.local/1"),
+        ("http://door.local/v?user=me&pwd=secret&n=1", "http://door.local/v?user=me&pwd=***&n=1"),
+        ("http://door.local/v?access_token=secret", "http://door.local/v?access_token=***"),
+        ("rtsp://user:12/34@door.local/1", "rtsp://***@door.local/1"),
+        ("rtsp://door.local/a@b", "rtsp://door.local/a@b"),
+        ("rtsp://[::1]:554/a@b", "rtsp://[::1]:554/a@b"),
+        ("clips/a@b.mp4", "clips/a@b.mp4"),
+    ],
+)
+def test_passwords_are_left_out_of_addresses(address: str, shown: str) -> None:
+    assert redacted(address) == shown
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http", "rtmp", "rtsp:/"])
+def test_no_password_in_any_output(stream_model: Path, scheme: str) -> None:
+    """Not in the message, nor in a traceback."""
+    address = f"{scheme}://user:secret@127.0.0.1:9/a".replace("rtsp:/://", "rtsp:/")
+    for more in ([], ["--debug"]):
+        words = ["run", address, "-m", str(stream_model), *more]
+        command = [sys.executable, "-m", "movinet_runtime.cli.main", *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == (1 if more else 2)
+        assert "***@127.0.0.1" in done.stderr
+        assert "secret" not in done.stderr + done.stdout
+
+
+def test_no_password_in_lines_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "FIRST_WAIT", 0.1)
+    lines: list[str] = []
+    with camera() as server:
+        source = open_frames(
+            address(server).replace("http://", "http://user:secret@"), report=lines.append
+        )
+        run = source.sampled(10)
+        next(run)
+    assert isinstance(run, LiveRun)
+    run._give_up = 0.5
+    with pytest.raises(SourceError) as caught:
+        list(run)
+    said = [*lines, source.name, str(caught.value), *(t.name for t in threading.enumerate())]
+    assert lines
+    assert not any("secret" in text for text in said)
 
 
 def test_a_video_behind_an_address_is_played_as_a_file(
@@ -165,7 +216,7 @@ def test_a_video_behind_an_address_is_played_as_a_file(
     server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     source = open_frames(f"http://127.0.0.1:{server.server_address[1]}/clip.mp4")
-    assert source.live is None
+    assert not source.live
     assert len(list(source.sampled(5))) == len(list(open_frames(path).sampled(5))) == 10
     server.shutdown()
 

@@ -1,12 +1,15 @@
 """The runtime wheel alone, in an empty environment, as on a board."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import pytest
+import tomllib
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +64,41 @@ def test_the_runtime_wheel_installs_alone_and_runs(tmp_path: Path, stream_model:
     no_video = movinet("run", tmp_path / "a.mp4", "--model", stream_model)
     assert no_video.returncode == 2
     assert "pip install 'movinet-runtime[video]'" in no_video.stderr
+
+
+def test_the_table_of_commands_is_what_the_packages_offer() -> None:
+    table = ROOT / "runtime" / "movinet_runtime" / "cli" / "commands.json"
+    known = {name: package for name, (package, _) in json.loads(table.read_text()).items()}
+    offered = {}
+    for project in ROOT.glob("*/pyproject.toml"):
+        about = tomllib.loads(project.read_text())["project"]
+        for name in about.get("entry-points", {}).get("movinet.commands", {}):
+            offered[name] = about
+    assert known.keys() == offered.keys()
+    for name, package in known.items():
+        needed = re.fullmatch(r"([\w-]+)(?:\[(\w+)\])?", package)
+        assert needed is not None
+        assert needed[1] == offered[name]["name"], name
+        assert needed[2] is None or needed[2] in offered[name]["optional-dependencies"], name
+
+
+def test_packages_need_only_those_before_them() -> None:
+    order = json.loads((ROOT / "runtime" / "movinet_runtime" / "packages.json").read_text())
+    for at, name in enumerate(order):
+        text = (ROOT / name.removeprefix("movinet-") / "pyproject.toml").read_text()
+        about = tomllib.loads(text)["project"]
+        assert about["name"] == name
+        extras = about.get("optional-dependencies", {}).values()
+        needed = [*about["dependencies"], *(one for extra in extras for one in extra)]
+        ours = {found[0] for one in needed if (found := re.match(r"movinet-\w+", one))}
+        assert ours <= set(order[:at]), name
+    assert {f"movinet-{path.parent.name}" for path in ROOT.glob("*/pyproject.toml")} == set(order)
+
+
+def test_the_runtime_does_not_know_who_depends_on_it() -> None:
+    for file in (ROOT / "runtime").rglob("*.py"):
+        for other in ("convert", "models", "benchmarks"):
+            assert not re.search(rf"movinet[-_]{other}\b", file.read_text()), file
 
 
 @pytest.mark.parametrize("room", ["models", "runtime", "benchmarks"])

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from movinet_models import SOURCES, Source
+from movinet_models.errors import FetchError
 from movinet_models.fetch import UnavailableError, adopt, cached, download, pull
-from movinet_runtime.errors import FetchError, MissingPackageError, UsageError
+from movinet_runtime.errors import MissingPackageError, UsageError
 from tests.weights_server import (
     FAST,
     MODEL,

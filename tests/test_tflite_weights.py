@@ -16,9 +16,10 @@ from movinet_convert.quantize import VARIANTS, Statistics, needs_ranges, transfo
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_convert.quantize.fixed import affine
 from movinet_convert.sources import LoadedWeights, load_weights
+from movinet_models.errors import WeightsError
 from movinet_models.family import GATES, Gate, ModelSpec, lookup
 from movinet_runtime import open_frames
-from movinet_runtime.errors import UsageError, WeightsError
+from movinet_runtime.errors import UsageError
 from movinet_runtime.inspection import inspect
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import resized
@@ -36,7 +37,7 @@ def written(spec: ModelSpec, weights: Weights, variant: str, path: Path, gate: G
     graph = transform(spec, variant)(float_graph, Statistics(ranges=spans))
     labels = [f"action {i}" for i in range(CLASSES)]
     about = metadata.of_variant(metadata.describe(spec, loaded, labels), variant, graph)
-    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, list(graph.outputs)))
+    content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, graph))
     path.write_bytes(metadata.with_labels(content, labels))
     return path
 
@@ -111,7 +112,7 @@ def test_labels_may_lie_beside_the_file(tmp_path: Path) -> None:
 
 def test_other_models_and_damage_are_one_line(tmp_path: Path) -> None:
     spec = lookup("t0-stream").at(SIDE)
-    path = written(spec, random_weights(spec, 3), "float32", tmp_path / "t0.tflite", "sixth")
+    path = written(spec, random_weights(spec, CLASSES), "float32", tmp_path / "t0.tflite", "sixth")
     with pytest.raises(WeightsError, match="these are weights of t0-stream") as caught:
         load_weights(str(path), lookup("a0-stream"))
     assert "\n" not in str(caught.value)

@@ -12,8 +12,8 @@ from movinet_convert import clip_graph, flatbuffer, stream_graph
 from movinet_convert.parameters import random_weights
 from movinet_convert.proof import model_logits
 from movinet_convert.sources import load_weights
+from movinet_models.errors import WeightsError
 from movinet_models.family import MODEL_IDS, lookup
-from movinet_runtime.errors import WeightsError
 from tests.pth import FakeTensor, save, save_weights
 from tests.reference import relative_error
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from movinet_benchmarks.clips import LabelledClip, collect, find_clips
+from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.network import load_into_network
 from movinet_convert.parameters import random_weights
 from movinet_convert.quantize.calibration import moving_noise
@@ -22,7 +23,7 @@ from movinet_models.family import lookup
 from movinet_models.figures import LABELS, clips, render
 from movinet_runtime import StreamClassifier
 from movinet_runtime.errors import UsageError
-from movinet_runtime.writer import save_frames
+from movinet_runtime.outputs.video import save_frames
 
 ODD = ["shaking hands (both)", "d\u00e9j\u00e0 vu, again & again", "\u6b66\u8853"]
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
@@ -196,3 +197,25 @@ def test_train_kill_resume_export_run(data: Path, tmp_path: Path) -> None:
     classifier = StreamClassifier(model)
     assert list(classifier.labels) == sorted(ODD)
     assert classifier.size == (32, 32)
+
+
+def test_a_published_file_is_a_start(data: Path, tmp_path: Path) -> None:
+    """The network without squeeze-excitation learns from a .tflite on, and exports again."""
+    spec = lookup("a0lite-stream").at(32)
+    start = tmp_path / "start.tflite"
+    weights = random_weights(spec, 600)
+    start.write_bytes(flatbuffer.serialize(stream_graph.build(spec, weights), spec.id, {}))
+    trained, exported = tmp_path / "mine.keras", tmp_path / "mine.tflite"
+    options = ["--epochs", "1", "--freeze", "0", "--frames", "4", "--resolution", "32"]
+    words = ["train", data, "-o", trained, "-m", spec.id, "-w", start, *options]
+    done = subprocess.run([*MOVINET, *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    words = ["export", spec.id, "-w", trained, "-o", exported, "-q", "int8", "--long-frames", 20]
+    done = subprocess.run([*MOVINET, *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    classifier = StreamClassifier(exported)
+    assert set(classifier.labels) == set(ODD)
+    assert {s.dtype.name for n, s in classifier.state.items() if n.endswith("buffer")} == {
+        "int8",
+        "float32",  # the head's mean
+    }

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from movinet_models import SOURCES, Source
+from movinet_models.errors import FetchError
 from movinet_models.fetch import UnavailableError, download, pull
 from movinet_models.transfer import _redirected
-from movinet_runtime.errors import FetchError
 from tests.weights_server import (
     FAST,
     MODEL,

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movinet_models import SOURCES
+from movinet_models.errors import FetchError
 from movinet_models.fetch import download, redacted
 from movinet_models.urls import direct
-from movinet_runtime.errors import FetchError
 
 SECRET = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF), min_size=1, max_size=12).map(
     lambda text: f"s3cr3t{text}"

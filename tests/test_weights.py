@@ -15,8 +15,8 @@ from movinet_convert.backend import tf
 from movinet_convert.network import load_into_network
 from movinet_convert.parameters import Weights, random_weights
 from movinet_convert.sources import load_weights
+from movinet_models.errors import WeightsError
 from movinet_models.family import ModelSpec, lookup
-from movinet_runtime.errors import WeightsError
 from tests.reference import reference_name
 
 SPEC = lookup("a0-stream").at(64)

@@ -13,7 +13,7 @@ from rich.table import Table
 from movinet_benchmarks.fidelity import LONG_FRAMES, Fidelity, Streams, compare, record
 from movinet_benchmarks.layers import LayerError, layer_errors
 from movinet_runtime import StreamClassifier
-from movinet_runtime.plot import new_figure, save_figure
+from movinet_runtime.outputs.plot import new_figure, save_figure
 
 GATE_FAILED = 1
 LAYER_FRAMES = 8

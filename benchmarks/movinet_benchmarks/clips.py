@@ -20,7 +20,7 @@ from movinet_benchmarks.lists import (
     parse_list,
     split_of,
 )
-from movinet_runtime import Frame, FrameSource, open_frames
+from movinet_runtime import Frame, FrameSource, Source, open_frames
 from movinet_runtime.errors import SourceError, UsageError
 
 __all__ = [
@@ -123,7 +123,7 @@ def find_clips(
     return clips
 
 
-def open_clip(clip: LabelledClip, image_fps: float = 5.0) -> FrameSource:
+def open_clip(clip: LabelledClip, image_fps: float = 5.0) -> Source:
     """Open a clip's file, or the part of it that counts.
 
     Raises:
@@ -141,7 +141,7 @@ def open_clip(clip: LabelledClip, image_fps: float = 5.0) -> FrameSource:
 class _Part:
     """The frames that are seen between two moments of a source, from its first frame on."""
 
-    source: FrameSource
+    source: Source
     start: float
     end: float
 

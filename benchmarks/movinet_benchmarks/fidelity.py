@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_runtime import StreamClassifier, open_frames
+from movinet_runtime import StreamClassifier, frames_at
 from movinet_runtime.errors import ModelFileError
-from movinet_runtime.preprocess import resized
 
 Logits = NDArray[np.float32]
 Frames = list[NDArray[np.uint8]]
@@ -110,11 +109,7 @@ class Streams:
         Raises:
             SourceError: one of them cannot be read.
         """
-        clips = [
-            [resized(frame.image, size) for frame in open_frames(path, fps).sampled(fps)]
-            for path in paths
-        ]
-        return cls(clips, long_frames)
+        return cls([list(frames_at(path, size, fps)) for path in paths], long_frames)
 
     def long(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the clips one after the other, again from the start, without a reset.

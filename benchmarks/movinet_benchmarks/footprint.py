@@ -22,7 +22,7 @@ from movinet_models import embedded
 from movinet_models.figures import ACTIONS
 from movinet_models.figures.scene import Scene
 from movinet_runtime.errors import MovinetError, UsageError
-from movinet_runtime.writer import save_frames
+from movinet_runtime.outputs.video import save_frames
 
 RUNTIME = Path(__file__).parents[2] / "runtime"
 STEPS, WARM_UP = 100_000, 2000

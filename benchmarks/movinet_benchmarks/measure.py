@@ -1,7 +1,6 @@
 """Measure models beside each other: real frames, states carried, one after the other by turns."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,10 @@ from movinet_benchmarks.report import Measurement, Report, as_report
 from movinet_benchmarks.statistics import summary
 from movinet_benchmarks.timing import Frame, Progress, Timed, time_models
 from movinet_models.figures import drawn
-from movinet_runtime import StreamModel, open_frames
+from movinet_runtime import StreamModel, frames_at
 from movinet_runtime.errors import ModelFileError
 from movinet_runtime.inspection import inspect
 from movinet_runtime.model_file import ModelFile
-from movinet_runtime.preprocess import resized
 
 CLIP_FRAMES = 32
 DRAWN = 2  # clips of figures, where none are given
@@ -29,8 +27,7 @@ def frames_for(
 ) -> list[Frame]:
     """Return frames of a clip, or of drawn figures, at the model's size."""
     if clip is not None:
-        sampled = open_frames(clip, fps).sampled(fps)
-        return [resized(frame.image, size) for frame in islice(sampled, count)]
+        return list(frames_at(clip, size, fps, count))
     return [frame for shown in drawn("test", DRAWN, size, fps) for frame in shown][:count]
 
 

@@ -29,6 +29,7 @@ from movinet_models.figures import render
 from movinet_runtime import (
     Frame,
     FrameSource,
+    Source,
     StreamClassifier,
     StreamModel,
     prepare,
@@ -39,7 +40,7 @@ from movinet_runtime.quiet import hide_native_messages_at_exit
 
 Input = NDArray[np.float32]
 Size = tuple[int, int]
-Shown = tuple[FrameSource, str]  # a clip and its label
+Shown = tuple[Source, str]  # a clip and its label
 
 DRAWN, DRAWN_FPS, DRAWN_SIDE, DRAWN_SECONDS, WIDTH = 360, 30.0, 224, 3.2, 16 / 9
 # What other networks want: of ImageNet's pictures.
@@ -192,7 +193,7 @@ def trial(
     return outcomes
 
 
-def _after(stream: StreamClassifier, source: FrameSource, mistake: Mistake) -> NDArray[np.float32]:
+def _after(stream: StreamClassifier, source: Source, mistake: Mistake) -> NDArray[np.float32]:
     """Return the probabilities after a clip's last frame."""
     if mistake.resets:
         stream.reset()
@@ -201,7 +202,7 @@ def _after(stream: StreamClassifier, source: FrameSource, mistake: Mistake) -> N
         if not mistake.carries:
             stream.reset()
         seen = np.ascontiguousarray(mistake.see(frame.image, stream.size))
-        prediction = stream.step(seen)
+        prediction = stream.step_as_is(seen)
     return prediction.probabilities
 
 

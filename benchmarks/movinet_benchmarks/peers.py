@@ -36,7 +36,7 @@ from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.errors import MovinetError, UsageError
 from movinet_runtime.files import written_whole
 from movinet_runtime.model_file import ModelFile
-from movinet_runtime.plot import new_figure, save_figure
+from movinet_runtime.outputs.plot import new_figure, save_figure
 from movinet_runtime.quiet import hide_native_messages_at_exit
 
 Frame = NDArray[np.uint8]

@@ -9,14 +9,14 @@ as was published        the N frames in the clip's middle, from the start again 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from movinet_benchmarks.clips import LabelledClip, open_clip
-from movinet_runtime.preprocess import Fit, resized
+from movinet_runtime import frames_at
+from movinet_runtime.preprocess import Fit
 
 Picture = NDArray[np.uint8]
 
@@ -51,11 +51,10 @@ class Protocol:
         Raises:
             SourceError: unreadable, or without frames.
         """
-        sampled = open_clip(clip, self.fps).sampled(self.fps)
+        source = open_clip(clip, self.fps)
         if not self.published:
-            shown = islice(sampled, self.frames)
-            return [resized(frame.image, self.size, self.fit) for frame in shown]
-        frames = [as_published(frame.image, self.size) for frame in sampled]
+            return list(frames_at(source, self.size, self.fps, self.frames, self.fit))
+        frames = [as_published(frame.image, self.size) for frame in source.sampled(self.fps)]
         return [frames[i] for i in middle(len(frames), self.frames or len(frames))]
 
     def describe(self) -> str:

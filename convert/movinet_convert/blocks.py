@@ -76,12 +76,14 @@ class Builder:
 
     def classify(self, pooled: str) -> None:
         """The head: dense with swish, dense to the classes; makes ``logits`` an output."""
-        if self.spec.architecture.squeeze_excitation:
-            x = self.swish("head", self.conv("head", pooled))
-        else:
-            x = self.activated("head", pooled)
-        x = self.conv("classifier", x)
+        swish = self.spec.architecture.squeeze_excitation
+        x = self._dense("head", pooled, "" if swish else self.fused)
+        x = self.swish("head", x) if swish else x
+        x = self._dense("classifier", x)
         self.graph.output("logits", self.graph.reshape("logits", x, (1, self.graph.shape(x)[3])))
+
+    def _dense(self, name: str, x: str, fused: Activation = "") -> str:
+        return self.graph.give_role(self.conv(name, x, fused=fused), "dense")
 
     def channel_constant(
         self, name: str, values: np.ndarray[tuple[int], np.dtype[np.float32]]

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +50,10 @@ from movinet_models.figures import drawn
 from movinet_models.labels import kinetics400, kinetics600
 from movinet_runtime.classifier import checked_labels
 from movinet_runtime.files import written_whole
-from movinet_runtime.frames import open_frames
 from movinet_runtime.inspection import Inspection, inspect
 from movinet_runtime.model_file import ModelFile
-from movinet_runtime.preprocess import SCALE, resized
+from movinet_runtime.preprocess import SCALE
+from movinet_runtime.sources.clips import frames_at
 
 KINETICS = {600: ("Kinetics-600", kinetics600), 400: ("Kinetics-400", kinetics400)}
 PARITY_FRAMES = 16
@@ -311,7 +310,7 @@ def _written(
     """Return a file: the graph, and its description with what this variant adds to it."""
     description = metadata.of_variant(about, variant, graph)
     description["fidelity"] = None if fidelity is None else _summary(fidelity)
-    named = metadata.buffers(description, list(graph.outputs))
+    named = metadata.buffers(description, graph)
     if variant in HALF and half_arithmetic:
         named |= REDUCED_PRECISION
     content = flatbuffer.serialize(graph, f"MoViNet {spec.id} {variant}", named)
@@ -358,9 +357,7 @@ def parity_clip(spec: ModelSpec, clip: Path | None, frames: int) -> tuple[NDArra
     side = (spec.resolution, spec.resolution)
     if clip is None:
         return np.stack(list(moving_noise(side, frames))), "moving noise"
-    source = open_frames(clip, spec.architecture.fps)
-    sampled = source.sampled(spec.architecture.fps)
-    pictures = [resized(frame.image, side) for frame in islice(sampled, frames)]
+    pictures = list(frames_at(clip, side, spec.architecture.fps, frames))
     pictures += pictures[-1:] * (frames - len(pictures))
     return np.stack(pictures), clip.name
 

@@ -8,6 +8,7 @@ from ai_edge_litert import schema_py_generated as tfl
 from numpy.typing import NDArray
 
 from movinet_convert.graph import Graph, Op, Quantization, Tensor
+from movinet_convert.versions import METADATA_NAME, min_runtime_version, operator_version
 
 SIGNATURE = "serving_default"
 FILE_IDENTIFIER = b"TFL3"
@@ -76,9 +77,13 @@ def serialize(graph: Graph, description: str, metadata: dict[str, bytes]) -> byt
     subgraph.tensors = [_tensor(t, model.buffers) for t in graph.tensors.values()]
     subgraph.inputs = [index[t] for t in graph.inputs.values()]
     subgraph.outputs = [index[t] for t in graph.outputs.values()]
-    kinds = list(dict.fromkeys(op.kind for op in graph.ops))
-    model.operatorCodes = [_operator_code(kind) for kind in kinds]
-    subgraph.operators = [_operator(op, index, kinds) for op in graph.ops]
+    versions = [(op.kind, operator_version(op, graph)) for op in graph.ops]
+    codes = list(dict.fromkeys(versions))
+    model.operatorCodes = [_operator_code(*code) for code in codes]
+    subgraph.operators = [
+        _operator(op, index, codes.index(version))
+        for op, version in zip(graph.ops, versions, strict=True)
+    ]
     model.subgraphs = [subgraph]
 
     signature = tfl.SignatureDefT()
@@ -88,7 +93,8 @@ def serialize(graph: Graph, description: str, metadata: dict[str, bytes]) -> byt
     model.signatureDefs = [signature]
 
     model.metadata = []
-    for name, content in metadata.items():
+    needed = {METADATA_NAME: min_runtime_version(codes)}
+    for name, content in (needed | metadata).items():
         entry = tfl.MetadataT()
         entry.name = name
         entry.buffer = len(model.buffers)
@@ -130,18 +136,18 @@ def _flat(value: NDArray[Any], dtype: type) -> NDArray[Any]:
     return np.atleast_1d(np.asarray(value, dtype))
 
 
-def _operator_code(kind: str) -> tfl.OperatorCodeT:
+def _operator_code(kind: str, version: int) -> tfl.OperatorCodeT:
     code = tfl.OperatorCodeT()
     code.builtinCode = getattr(tfl.BuiltinOperator, kind)
     # Readers of older schemas look at the 8-bit field first.
     code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-    code.version = 1
+    code.version = version
     return code
 
 
-def _operator(op: Op, index: dict[str, int], kinds: list[str]) -> tfl.OperatorT:
+def _operator(op: Op, index: dict[str, int], code: int) -> tfl.OperatorT:
     packed = tfl.OperatorT()
-    packed.opcodeIndex = kinds.index(op.kind)
+    packed.opcodeIndex = code
     packed.inputs = [index[t] for t in op.inputs]
     packed.outputs = [index[t] for t in op.outputs]
     if op.kind in OPTIONS:

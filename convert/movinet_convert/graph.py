@@ -4,7 +4,7 @@ Only what a delegate executes well is offered: static shapes, 4-D operators,
 activations fused where TFLite can. ``flatbuffer.py`` writes it to a file.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 Activation = Literal["", "relu", "relu6", "relu_n1_to_1"]
 Shape = tuple[int, ...]
+# What an operator is to the network, where a transform must know: a dense layer behind the last
+# pooling; of a temporal convolution the reshape that makes a frame of what it reads, the frame as
+# it is buffered, the window over buffered frames and this one, and the convolution itself.
+Role = Literal["", "dense", "frame", "buffered", "window", "temporal"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Op:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     options: dict[str, Any] = field(default_factory=dict)
+    role: Role = ""
 
 
 @dataclass
@@ -69,9 +74,15 @@ class Graph:
         self.outputs[name] = tensor
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        """Add a constant; the same name always means the same value."""
+        """Add a constant; the same name always means the same value.
+
+        Raises:
+            ValueError: it means another one already.
+        """
         value = np.ascontiguousarray(value)
-        self.tensors.setdefault(name, Tensor(name, value.shape, value.dtype, value))
+        known = self.tensors.setdefault(name, Tensor(name, value.shape, value.dtype, value))
+        if known.data is not value and not _same(known, value):
+            raise ValueError(f"the constant '{name}' has another value already")
         return name
 
     def conv(
@@ -200,6 +211,14 @@ class Graph:
             tuple(shape),
         )
 
+    def give_role(self, tensor: str, role: Role) -> str:
+        """Say what the operator that was added last, and gives this tensor, is to the network."""
+        op = self.ops[-1]
+        if op.outputs != (tensor,):
+            raise ValueError(f"'{tensor}' is not what the last operator gives")
+        self.ops[-1] = replace(op, role=role)
+        return tensor
+
     def updates_in_place(self) -> bool:
         """Whether each output of an input's name may share that input's memory.
 
@@ -230,3 +249,9 @@ class Graph:
         if name in self.tensors:
             raise ValueError(f"tensor '{name}' is defined twice")
         self.tensors[name] = Tensor(name, tuple(shape), np.dtype(np.float32))
+
+
+def _same(known: Tensor, value: NDArray[Any]) -> bool:
+    if known.data is None or known.dtype != value.dtype:
+        return False
+    return np.array_equal(known.data, value)

@@ -1,8 +1,6 @@
-"""What an exported file says about itself: the toolkit's JSON and TFLite's own metadata.
+"""What an exported file says about itself: the toolkit's JSON, and TFLite's own metadata.
 
-The JSON is documented in docs/model-file.md. TFLite's metadata (the flatbuffer schema of
-the TFLite Support library, identifier M001) names ``labels.txt``, which lies in a zip
-archive behind the flatbuffer, so that other tools find the labels where they look.
+The JSON is documented in docs/model-file.md.
 """
 
 import io
@@ -13,16 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
-
+from movinet_convert import tflite_metadata
 from movinet_convert.graph import Graph
 from movinet_convert.sources import LoadedWeights
 from movinet_models.family import ModelSpec
-from movinet_runtime.model_file import METADATA_NAME, METADATA_VERSION
+from movinet_runtime.description import METADATA_VERSION
+from movinet_runtime.model_file import METADATA_NAME
 
-TFLITE_METADATA = "TFLITE_METADATA"
-LABELS_FILE = "labels.txt"
-TENSOR_AXIS_LABELS = 2  # AssociatedFileType: one label a line, along the last axis
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same export gives the same bytes
 
 
@@ -69,13 +64,15 @@ def _public(loaded: LoadedWeights) -> str:
     return loaded.source if untrained or published else Path(loaded.source).name
 
 
-def buffers(description: dict[str, Any], output_names: list[str]) -> dict[str, bytes]:
+def buffers(description: dict[str, Any], graph: Graph) -> dict[str, bytes]:
     """Return the metadata buffers of a file by name."""
     raw = json.dumps(description, ensure_ascii=False, separators=(",", ":")).encode()
-    found = {METADATA_NAME: raw}
-    if description["labels"] is not None:
-        found[TFLITE_METADATA] = _tflite_metadata(description, output_names)
-    return found
+    return {
+        METADATA_NAME: raw,
+        tflite_metadata.NAME: tflite_metadata.tflite_metadata(
+            description, list(graph.inputs), list(graph.outputs)
+        ),
+    }
 
 
 def with_labels(content: bytes, labels: list[str] | None) -> bytes:
@@ -84,48 +81,6 @@ def with_labels(content: bytes, labels: list[str] | None) -> bytes:
         return content
     file = io.BytesIO(content)
     with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
-        entry = zipfile.ZipInfo(LABELS_FILE, ZIP_TIME)
+        entry = zipfile.ZipInfo(tflite_metadata.LABELS_FILE, ZIP_TIME)
         archive.writestr(entry, "".join(f"{label}\n" for label in labels))
     return file.getvalue()
-
-
-def _tflite_metadata(description: dict[str, Any], output_names: list[str]) -> bytes:
-    builder = flatbuffers.Builder(1024)
-    labels = _table(
-        builder, {0: builder.CreateString(LABELS_FILE)}, int8_fields={2: TENSOR_AXIS_LABELS}
-    )
-    tensors = []
-    for name in output_names:
-        fields = {0: builder.CreateString(name)}
-        if name == "logits":
-            fields[6] = _vector(builder, [labels])
-        tensors.append(_table(builder, fields))
-    subgraph = _table(builder, {3: _vector(builder, tensors)})
-    model = _table(
-        builder,
-        {
-            0: builder.CreateString(f"MoViNet {description['model']} {description['variant']}"),
-            3: _vector(builder, [subgraph]),
-        },
-    )
-    builder.Finish(model, file_identifier=b"M001")
-    return bytes(builder.Output())
-
-
-def _table(
-    builder: flatbuffers.Builder, fields: dict[int, int], int8_fields: dict[int, int] | None = None
-) -> int:
-    """Write a table; fields by their number in the schema."""
-    builder.StartObject(8)
-    for number, offset in fields.items():
-        builder.PrependUOffsetTRelativeSlot(number, offset, 0)
-    for number, value in (int8_fields or {}).items():
-        builder.PrependInt8Slot(number, value, 0)
-    return int(builder.EndObject())
-
-
-def _vector(builder: flatbuffers.Builder, offsets: list[int]) -> int:
-    builder.StartVector(4, len(offsets), 4)
-    for offset in reversed(offsets):
-        builder.PrependUOffsetTRelative(offset)
-    return int(builder.EndVector())

@@ -24,12 +24,12 @@ from movinet_convert.parameters import (
     units,
 )
 from movinet_models.family import Gate, Layer, ModelSpec, lookup
+from movinet_runtime.tensors import FRAME_COUNT
 
 Tensor = Any  # a Keras tensor: symbolic, or of TensorFlow
 States = dict[str, Tensor]
 Activation = Callable[[Tensor], Tensor] | None
 
-FRAME_COUNT = "state_frame_count"
 NORM_MOMENTUM = 0.97  # for trainings of some thousand steps
 
 

@@ -16,8 +16,7 @@ from movinet_convert.blocks import Builder
 from movinet_convert.graph import Graph
 from movinet_convert.parameters import DEFAULT_GATE, Weights
 from movinet_models.family import Gate, Layer, ModelSpec
-
-FRAME_COUNT = "state_frame_count"
+from movinet_runtime.tensors import FRAME_COUNT
 
 
 def build(spec: ModelSpec, weights: Weights, gate: Gate = DEFAULT_GATE) -> Graph:
@@ -93,15 +92,19 @@ def _temporal(builder: Builder, layer: Layer, x: str) -> str:
         now = graph.reshape(f"{name}/now", x, (1, 1, h, w, c))
     else:
         now = graph.reshape(f"{name}/feature", x, (1, 1, h, w, c))
+        graph.give_role(now, "frame")
         now = graph.unary("HARD_SWISH", f"{name}/now", now)
+    graph.give_role(now, "buffered")
     window = graph.concat(f"{name}/frames", [buffer, now], axis=1)
     kept = graph.slice(f"{name}/kept", buffer, axis=1, start=1, size=frames - 1)
     graph.output(state, graph.concat(state, [kept, now], axis=1))
     window = graph.reshape(f"{name}/window", window, (1, frames + 1, h * w, c))
+    graph.give_role(window, "window")
     conv = builder.convs[name]
     y = graph.depthwise(
         name, window, conv.kernel, conv.bias, padding="VALID", activation=builder.fused
     )
+    graph.give_role(y, "temporal")
     y = graph.reshape(f"{name}/frame", y, (1, h, w, c))
     return y if builder.fused else builder.hard_swish(name, y)
 

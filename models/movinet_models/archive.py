@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from movinet_runtime.errors import WeightsError
+from movinet_models.errors import WeightsError
 
 HAS_FILTER = hasattr(tarfile, "data_filter")
 DRIVE = re.compile(r"^[A-Za-z]:")

@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from movinet_models.errors import FetchError
 from movinet_models.transfer import INSTALL, forget
-from movinet_runtime.errors import FetchError, MissingPackageError
+from movinet_runtime.errors import MissingPackageError
 from movinet_runtime.files import written_whole
 
 VARIABLE = "MOVINET_CACHE"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from movinet_models.archive import take_member
 from movinet_models.cache import Record, Slot, cache_folder, sha256
+from movinet_models.errors import FetchError, WeightsError
 from movinet_models.family import MODEL_IDS
 from movinet_models.layouts import Content, Layout, begins, layout
 from movinet_models.registry import (
@@ -37,7 +38,7 @@ from movinet_models.urls import (
     redacted,
     without_user,
 )
-from movinet_runtime.errors import FetchError, UsageError, WeightsError
+from movinet_runtime.errors import UsageError
 
 __all__ = [
     "LIMITS",
@@ -257,7 +258,9 @@ def _rows(model_id: str, dataset: str, kinds: Sequence[str]) -> tuple[str, tuple
         offered = ", ".join(dict.fromkeys(f"{row.kind} ({row.dataset})" for row in all_rows))
         raise UsageError(f"{model_id} is not to be had so; its sources: {offered}")
     if model_id in MODEL_IDS:
-        raise UsageError(f"nobody publishes weights for {model_id}: movinet export --weights")
+        raise UsageError(
+            f"nobody publishes weights for {model_id}: give --weights to movinet export"
+        )
     raise UsageError(f"unknown model '{model_id}'; published: {', '.join(SOURCES)}")
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from movinet_models.archive import LIMITS, members
+from movinet_models.errors import WeightsError
 from movinet_models.transfer import HEAD
-from movinet_runtime.errors import WeightsError
 
 Content = Literal["savedmodel", "checkpoint", "tflite", "torch", "keras", "npz"]
 

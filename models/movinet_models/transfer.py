@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
+from movinet_models.errors import FetchError
 from movinet_models.urls import AddressError, checked, redacted, without_user
-from movinet_runtime.errors import FetchError, MissingPackageError
+from movinet_runtime.errors import MissingPackageError
 from movinet_runtime.install import install_hint
 
 if TYPE_CHECKING:

@@ -17,44 +17,116 @@ if TYPE_CHECKING:
         Prediction,
         StreamClassifier,
         StreamModel,
+        StreamState,
         read_labels,
     )
-    from movinet_runtime.decisions import Event, Selection, events, smoothed
-    from movinet_runtime.errors import MovinetError
-    from movinet_runtime.frames import Frame, FrameSource, open_frames, sample
-    from movinet_runtime.preprocess import prepare
+    from movinet_runtime.decisions import Event, EventTracker, Selection, Smoother, events, smoothed
+    from movinet_runtime.description import Description
+    from movinet_runtime.errors import (
+        CompiledEngineError,
+        LabelsError,
+        LostError,
+        MissingPackageError,
+        ModelFileError,
+        MovinetError,
+        OutputError,
+        SourceError,
+        StateError,
+        UsageError,
+    )
+    from movinet_runtime.inspection import Inspection, inspect
+    from movinet_runtime.model_file import ModelFile
+    from movinet_runtime.outputs.video import frame_writer, save_frames
+    from movinet_runtime.preprocess import prepare, resized
+    from movinet_runtime.sources import open_frames
+    from movinet_runtime.sources.clips import frames_at
+    from movinet_runtime.sources.frame import Frame, sample
+    from movinet_runtime.sources.live import LiveSource
+    from movinet_runtime.sources.pipe import PipeSource
+    from movinet_runtime.sources.source import FrameSource, Run, Source
+    from movinet_runtime.stream import Stream
 
 _HOMES = {
+    "CompiledEngineError": "errors",
+    "Description": "description",
     "Event": "decisions",
-    "Selection": "decisions",
-    "events": "decisions",
-    "smoothed": "decisions",
-    "Frame": "frames",
-    "FrameSource": "frames",
+    "EventTracker": "decisions",
+    "Frame": "sources.frame",
+    "FrameSource": "sources.source",
+    "Inspection": "inspection",
+    "LabelsError": "errors",
+    "LiveSource": "sources.live",
+    "LostError": "errors",
+    "MissingPackageError": "errors",
+    "ModelFile": "model_file",
+    "ModelFileError": "errors",
     "MovinetError": "errors",
+    "OutputError": "errors",
+    "PipeSource": "sources.pipe",
     "Prediction": "classifier",
+    "Run": "sources.source",
+    "Selection": "decisions",
+    "Smoother": "decisions",
+    "Source": "sources.source",
+    "SourceError": "errors",
+    "StateError": "errors",
+    "Stream": "stream",
     "StreamClassifier": "classifier",
     "StreamModel": "classifier",
-    "open_frames": "frames",
+    "StreamState": "classifier",
+    "UsageError": "errors",
+    "events": "decisions",
+    "frame_writer": "outputs.video",
+    "frames_at": "sources.clips",
+    "inspect": "inspection",
+    "open_frames": "sources",
     "prepare": "preprocess",
     "read_labels": "classifier",
-    "sample": "frames",
+    "resized": "preprocess",
+    "sample": "sources.frame",
+    "save_frames": "outputs.video",
+    "smoothed": "decisions",
 }
 
 __all__ = [
+    "CompiledEngineError",
+    "Description",
     "Event",
+    "EventTracker",
     "Frame",
     "FrameSource",
+    "Inspection",
+    "LabelsError",
+    "LiveSource",
+    "LostError",
+    "MissingPackageError",
+    "ModelFile",
+    "ModelFileError",
     "MovinetError",
+    "OutputError",
+    "PipeSource",
     "Prediction",
+    "Run",
     "Selection",
+    "Smoother",
+    "Source",
+    "SourceError",
+    "StateError",
+    "Stream",
     "StreamClassifier",
     "StreamModel",
+    "StreamState",
+    "UsageError",
     "events",
+    "frame_writer",
+    "frames_at",
+    "inspect",
     "open_frames",
     "prepare",
     "read_labels",
+    "resized",
     "sample",
+    "save_frames",
     "smoothed",
 ]
 

@@ -1,48 +1,46 @@
 """Classify a stream frame by frame: a model, its state, and readable predictions."""
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from movinet_runtime.engines import open_engine
-from movinet_runtime.errors import (
-    LabelsError,
-    ModelFileError,
-    SourceError,
-    StateError,
-    UsageError,
-)
-from movinet_runtime.files import written_whole
+from movinet_runtime.errors import LabelsError, ModelFileError, SourceError, UsageError
 from movinet_runtime.huge_pages import in_huge_pages
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import Fit, resized
-from movinet_runtime.tensors import Array, State
+from movinet_runtime.quiet import native_messages_hidden
+from movinet_runtime.state_file import StateFile, read_state_file, write_state_file
+from movinet_runtime.tensors import FRAME_COUNT, Array, State
 
 DEFAULT_FPS = 5.0  # of A0-A2, for files that do not say
-FRAME_COUNT = "state_frame_count"
-STATE_VERSION = 1
-ABOUT = "about"  # the entry of a state file that is no tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the model says after a frame and all frames before it."""
+    """What the model says after a frame and all frames before it.
+
+    Attributes:
+        index: number of the frame in its stream, from 0.
+        logits: float32 [classes], any real numbers.
+        labels: their names, [classes].
+        time: seconds; None only in predictions that were made by hand.
+    """
 
     index: int
     logits: Array
     labels: Sequence[str]
-    time: float | None = None  # seconds since the first frame
+    time: float | None = None
 
     @cached_property
     def probabilities(self) -> Array:
-        """Softmax of the logits, [classes]."""
+        """Softmax of the logits, float32 [classes]; they sum to 1."""
         exponentials = np.exp(self.logits - self.logits.max())
         return np.asarray(exponentials / exponentials.sum(), np.float32)
 
@@ -50,6 +48,20 @@ class Prediction:
         """The k most likely labels with their probabilities, best first."""
         best = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.labels[i], float(self.probabilities[i])) for i in best]
+
+
+class StreamState(State):
+    """A state as a value: its tensors by name, and how many frames it has seen.
+
+    The tensors have the shapes and dtypes of the model's inputs of the same names.
+
+    Attributes:
+        index: number of the next frame.
+    """
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]], index: int = 0) -> None:
+        super().__init__(tensors)
+        self.index = index
 
 
 class StreamModel:
@@ -65,6 +77,12 @@ class StreamModel:
         engine: ``auto``, ``compiled``, ``interpreter`` or ``tflite-runtime``
             (:func:`movinet_runtime.engines.open_engine`).
 
+    Attributes:
+        fps: frames a second that it expects.
+        size: (height, width) of its frames, pixels.
+        labels: [classes].
+        metadata: what the file says about itself (docs/model-file.md).
+
     Raises:
         ModelFileError: missing, damaged, or no stream model.
         UsageError: no such engine here.
@@ -79,14 +97,16 @@ class StreamModel:
         engine: str = "auto",
     ) -> None:
         file = ModelFile.read(model)
+        about = file.description
         self.path = file.path
         self.sha256 = file.sha256
         self.metadata: Mapping[str, Any] = file.metadata
         self.engine = open_engine(file, threads, engine)
-        self.labels = checked_labels(
-            labels or file.metadata.get("labels"), self.engine.logits.shape[-1], str(model)
-        )
-        self.fps = float(file.metadata.get("fps", DEFAULT_FPS))
+        named = labels or (about.labels if about else None)
+        self.labels = list(checked_labels(named, self.engine.logits.shape[-1], str(model)))
+        self.fps = about.fps if about else DEFAULT_FPS
+        counts = FRAME_COUNT in self.engine.states
+        self.horizon = about.horizon if about and counts else 0  # 0: none
         _, _, height, width, _ = self.engine.image.shape
         self.size = (height, width)
 
@@ -100,17 +120,19 @@ class StreamClassifier:
 
         classifier = StreamClassifier("a0.tflite")
         for frame in open_frames("clip.mp4").sampled(classifier.fps):
-            print(classifier.step(frame.image).top(5))
+            print(classifier.step(frame.image, frame.time).top(5))
 
     Args:
-        model: path of a stream ``.tflite``, or a model that is loaded already.
-        threads, labels, engine: see :class:`StreamModel`.
+        model: path of a stream ``.tflite``, or a model that is loaded already, which has
+            its threads, labels and engine.
+        threads, labels, engine: see :class:`StreamModel`; of a path only.
         horizon: frames that averages over time remember; default: what the file says,
             0 remembers everything. Beyond it the frame count stands still, which turns a
             running mean into an exponential one: a + (x - a) / horizon.
 
     Raises:
-        As :class:`StreamModel`; UsageError for a horizon in a file without a frame count.
+        As :class:`StreamModel`; UsageError for a horizon in a file without a frame count,
+        and for threads, labels or engine of a model that is loaded already.
     """
 
     def __init__(
@@ -118,52 +140,68 @@ class StreamClassifier:
         model: Path | str | StreamModel,
         threads: int | None = None,
         labels: Sequence[str] | None = None,
-        engine: str = "auto",
+        engine: str | None = None,
         horizon: int | None = None,
     ) -> None:
         if not isinstance(model, StreamModel):
-            model = StreamModel(model, threads, labels, engine)
+            model = StreamModel(model, threads, labels, engine or "auto")
+        elif not (threads is None and labels is None and engine is None):
+            raise UsageError(
+                "a loaded model has its threads, labels and engine: give them to StreamModel(...)"
+            )
         self.model = model
         self.metadata, self.labels = model.metadata, model.labels
         self.fps, self.size = model.fps, model.size
-        with in_huge_pages():
-            self._session = model.engine.session()
-        counted = model.engine.states.get(FRAME_COUNT)
-        if horizon and counted is None:
+        if horizon and FRAME_COUNT not in model.engine.states:
             raise UsageError(
                 f"{model.path} has no common frame count, which a horizon needs: export it with "
                 "'movinet export', or reset the stream now and then"
             )
-        default = int(model.metadata.get("horizon", 0)) if counted is not None else 0
-        self.horizon = default if horizon is None else horizon
+        if horizon is not None and horizon < 0:
+            raise UsageError(f"a horizon is a number of frames, 0 for all, not {horizon}")
+        with in_huge_pages():
+            self._session = model.engine.session()
+        self.horizon = model.horizon if horizon is None else horizon
         self._start = self._session.read_state()
         self._seen = self._index = 0
+        self._ran = False
 
     def step(self, frame: NDArray[Any], time: float | None = None, fit: Fit = "crop") -> Prediction:
         """Classify the next frame.
 
         Args:
             frame: uint8 [h, w, 3] RGB of any size, or float32 [height, width, 3] in
-                [0, 1] of exactly the model's size.
-            time: seconds, carried into the prediction.
+                [0, 1] of exactly the model's size. Nothing else: int or float64 frames of
+                0 to 255 would be taken for something that they are not.
+            time: seconds, carried into the prediction; default: as if frames came at the
+                model's rate, their number over :attr:`fps`.
             fit: how a frame of another aspect ratio is brought to the model's.
 
         Raises:
-            SourceError: NaN, or another shape or dtype; the state is untouched.
+            SourceError: another shape, dtype or range, NaN; the state is untouched.
             ModelFileError: the engine gave up: the file is damaged where only a run shows it.
         """
-        if frame.dtype == np.uint8:
-            image = resized(frame, self.size, fit)
-        elif frame.shape != (*self.size, 3):
-            raise SourceError(f"a float frame must be {(*self.size, 3)}, this is {frame.shape}")
-        elif not np.isfinite(frame.sum()):  # one pass, no temporary
-            raise SourceError("the frame holds NaN or infinite values")
-        else:
-            image = frame
+        image = resized(frame, self.size, fit) if frame.dtype == np.uint8 else self._checked(frame)
+        return self.step_as_is(image, time)
+
+    def step_as_is(self, image: NDArray[Any], time: float | None = None) -> Prediction:
+        """Classify what the model is given, whatever its range: for experiments.
+
+        Args:
+            image: uint8 or float32 [height, width, 3] of exactly the model's size.
+            time: as in :meth:`step`.
+
+        Raises:
+            SourceError, ModelFileError: as in :meth:`step`.
+        """
+        if time is None:
+            time = self._index / self.fps
+        elif not math.isfinite(time):
+            raise SourceError(f"a frame's time is in seconds, not {time}")
         if self.horizon and self._seen == self.horizon:
             self._session.hold(FRAME_COUNT, _count(self.horizon - 1))
         try:
-            logits = self._session.step(image)
+            logits = self._session.step(image) if self._ran else self._first_step(image)
         except RuntimeError as error:  # what was loaded may still refuse to run
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise ModelFileError(f"{self.model.path} cannot be run: {reason}") from error
@@ -172,23 +210,56 @@ class StreamClassifier:
         self._seen += 1
         return prediction
 
-    def reset(self) -> None:
-        """Forget all frames: the next one is the first of a stream."""
+    def _first_step(self, image: NDArray[Any]) -> Array:
+        """Run the first frame, in which the engine sees what it cannot do, and says a lot."""
+        with native_messages_hidden():
+            logits = self._session.step(image)
+        self._ran = True
+        return logits
+
+    def _checked(self, frame: NDArray[Any]) -> NDArray[np.float32]:
+        """Return a float frame that the model may see as it is."""
+        if frame.dtype != np.float32:
+            raise SourceError(
+                f"a frame must be uint8, or float32 from 0 to 1, this is {frame.dtype}"
+            )
+        if frame.shape != (*self.size, 3):
+            raise SourceError(f"a float frame must be {(*self.size, 3)}, this is {frame.shape}")
+        if not (frame.min() >= 0 and frame.max() <= 1):  # NaN fails as well
+            if not np.isfinite(frame).all():
+                raise SourceError("the frame holds NaN or infinite values")
+            raise SourceError(
+                f"a float frame must be from 0 to 1, this is from {frame.min():g} to "
+                f"{frame.max():g}"
+            )
+        return frame
+
+    def reset(self, keep_index: bool = False) -> None:
+        """Forget all frames: the next one is the first of a stream.
+
+        Args:
+            keep_index: let frame numbers run on; else they begin at 0 again.
+        """
         self._session.write_state(self._start)
-        self._seen = self._index = 0
+        self._seen = 0
+        if not keep_index:
+            self._index = 0
 
     @property
-    def state(self) -> State:
+    def state(self) -> StreamState:
         """A copy of the state after the last frame, by name."""
-        return self._session.read_state()
+        return StreamState(self._session.read_state(), self._index)
 
     def restore(self, state: State) -> None:
-        """Continue from a state that ``state`` gave.
+        """Continue from a state that :attr:`state` gave, with its frame number.
+
+        A plain mapping of tensors is taken as well; its frames are numbered from 0.
 
         Raises:
-            StateError: another model's; the present state is kept.
+            StateError: another model's, or NaN in it; the present state is kept.
         """
         self._session.write_state(state)
+        self._index = state.index if isinstance(state, StreamState) else 0
         if FRAME_COUNT in state:
             seen = int(np.ravel(state[FRAME_COUNT])[0])
             self._seen = min(seen, self.horizon or seen)
@@ -197,31 +268,22 @@ class StreamClassifier:
         """Write the state to a file (``.npz``) that only the same model file takes back.
 
         Raises:
-            UsageError: the file cannot be written.
+            OutputError: the file cannot be written.
         """
-        about = {"version": STATE_VERSION, "model": self.model.sha256, "index": self._index}
-        with written_whole(Path(path)) as temporary, temporary.open("wb") as file:
-            np.savez(file, **{ABOUT: np.array(json.dumps(about))}, **self.state)  # type: ignore[arg-type]
+        write_state_file(Path(path), self.state_file())
+
+    def state_file(self) -> StateFile:
+        """Return what :meth:`save_state` writes."""
+        return StateFile(self.model.sha256, self._index, self._session.read_state())
 
     def load_state(self, path: Path) -> None:
-        """Continue from a file that :meth:`save_state` wrote.
+        """Continue from a file that :meth:`save_state` wrote, as :meth:`restore` does.
 
         Raises:
-            StateError: unreadable, or of another model; the present state is kept.
+            StateError: unreadable, damaged or of another model; the present state is kept.
         """
-        try:
-            with np.load(path) as file:
-                arrays = {name: file[name] for name in file.files}
-            about = json.loads(str(arrays.pop(ABOUT)))
-            version, model, index = about["version"], about["model"], int(about["index"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise StateError(f"{path} is no state that can be read: {error}") from error
-        if version != STATE_VERSION:
-            raise StateError(f"{path} has version {version}, this runtime knows {STATE_VERSION}")
-        if model != self.model.sha256:
-            raise StateError(f"{path} is the state of another model file than {self.model.path}")
-        self.restore(arrays)
-        self._index = index
+        found = read_state_file(Path(path), self.model.engine.states, self.model.sha256)
+        self.restore(StreamState(found.tensors, found.index))
 
 
 def _count(frames: int) -> Array:

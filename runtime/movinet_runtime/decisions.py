@@ -1,6 +1,7 @@
 """From predictions to decisions: smoothing, which labels count, and events.
 
-Every step takes an iterable of predictions and gives one, so that they chain:
+Each step is an object that is fed one prediction after the other and can begin anew, and a
+function from iterable to iterator, so that they chain:
 
     for event in events(smoothed(predictions, mean=5), on=0.6):
         print(event)
@@ -18,41 +19,53 @@ from movinet_runtime.errors import LabelsError, UsageError
 from movinet_runtime.tensors import Array
 
 
-def smoothed(
-    predictions: Iterable[Prediction], decay: float = 0.0, mean: int = 0
-) -> Iterator[Prediction]:
-    """Average probabilities over time.
+class Smoother:
+    """Averages the probabilities of one stream over time.
 
     Args:
-        predictions: of one stream, in order.
         decay: share of the past in an exponential average, 0 (none) to below 1.
         mean: or the mean over so many frames; 0: not.
 
     Raises:
         UsageError: both, or out of range.
     """
-    if decay and mean:
-        raise UsageError("smooth by a decay or by a mean over frames, not both")
-    if not 0 <= decay < 1 or mean < 0:
-        raise UsageError("a decay is from 0 to below 1, a mean over 1 frame or more")
-    return _smoothed(predictions, decay, mean)
 
+    def __init__(self, decay: float = 0.0, mean: int = 0) -> None:
+        if decay and mean:
+            raise UsageError("smooth by a decay or by a mean over frames, not both")
+        if not 0 <= decay < 1 or mean < 0:
+            raise UsageError("a decay is from 0 to below 1, a mean over 1 frame or more")
+        self._decay, self._mean = decay, mean
+        self.reset()
 
-def _smoothed(predictions: Iterable[Prediction], decay: float, mean: int) -> Iterator[Prediction]:
-    window: deque[Array] = deque(maxlen=mean or 1)
-    average: Array = np.empty(0, np.float32)
-    for prediction in predictions:
-        if not decay and not mean:
-            yield prediction
-            continue
+    def reset(self) -> None:
+        """Forget the past."""
+        self._window: deque[Array] = deque(maxlen=self._mean or 1)
+        self._average: Array | None = None
+
+    def update(self, prediction: Prediction) -> Prediction:
+        """Return the prediction with the average that it makes."""
+        if not self._decay and not self._mean:
+            return prediction
         now = prediction.probabilities
-        window.append(now)
-        if mean:
-            average = np.mean(window, axis=0)
+        if self._mean:
+            self._window.append(now)
+            average = np.asarray(np.mean(self._window, axis=0), np.float32)
+        elif self._average is None:
+            average = now
         else:
-            average = decay * average + (1 - decay) * now if average.size else now
+            average = self._decay * self._average + (1 - self._decay) * now
+        self._average = average
         # Their logarithms are logits with just these probabilities.
-        yield replace(prediction, logits=np.log(np.maximum(average, 1e-30)).astype(np.float32))
+        return replace(prediction, logits=np.log(np.maximum(average, 1e-30)).astype(np.float32))
+
+
+def smoothed(
+    predictions: Iterable[Prediction], decay: float = 0.0, mean: int = 0
+) -> Iterator[Prediction]:
+    """Average the probabilities of one stream, in order: see :class:`Smoother`."""
+    smoother = Smoother(decay, mean)
+    return (smoother.update(prediction) for prediction in predictions)
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,91 @@ class _Track:
     peak: float = 0.0
 
 
+class EventTracker:
+    """Turns the probabilities of one stream into starts and ends of actions.
+
+        probability   ____/~~~~~\\_/~~~~\\______     on: upper, off: lower threshold
+        event             start          end       each certain after min_duration
+
+    Args:
+        on: an action starts when it stays at or above this, and
+        off: ends when it stays below this (default: 0.7 of ``on``),
+        min_duration: for so many seconds.
+        selection: the labels that count.
+
+    Raises:
+        UsageError: thresholds that are no hysteresis.
+    """
+
+    def __init__(
+        self,
+        on: float = 0.5,
+        off: float | None = None,
+        min_duration: float = 0.4,
+        selection: Selection | None = None,
+    ) -> None:
+        off = 0.7 * on if off is None else off
+        if not 0 < off <= on <= 1:
+            raise UsageError(f"events need 0 < off <= on <= 1, not off {off:g} and on {on:g}")
+        self._on, self._off, self._least = on, off, min_duration
+        self._selection = selection or Selection()
+        self._tracks: dict[str, _Track] = {}
+        self._time, self._index = 0.0, 0
+
+    def update(self, prediction: Prediction) -> list[Event]:
+        """Return the events that became certain with this prediction.
+
+        Raises:
+            UsageError: it has no time.
+        """
+        if prediction.time is None:
+            raise UsageError("events need times in seconds: Prediction(..., time=...)")
+        self._time, self._index = prediction.time, prediction.index
+        probabilities = prediction.probabilities
+        likely = {prediction.labels[i] for i in np.flatnonzero(probabilities >= self._off).tolist()}
+        values = dict(zip(prediction.labels, probabilities.tolist(), strict=True))
+        found = []
+        for label in sorted(likely | self._tracks.keys()):
+            if not self._selection.admits(label):
+                continue
+            track = self._tracks.setdefault(label, _Track())
+            event = self._follow(track, label, values[label])
+            if event is not None:
+                found.append(event)
+            if not track.active and track.since is None:
+                del self._tracks[label]
+        return found
+
+    def end(self) -> list[Event]:
+        """Return the ends of what is active, at the last prediction, and forget the stream."""
+        ends = []
+        for label, track in sorted(self._tracks.items()):
+            if track.active:
+                ended = self._time if track.since is None else track.since
+                lasted = ended - track.began
+                ends.append(Event("end", label, ended, self._index, track.peak, lasted))
+        self._tracks.clear()
+        return ends
+
+    def _follow(self, track: _Track, label: str, probability: float) -> Event | None:
+        """Follow one label by one frame; return the event that became certain."""
+        time, index = self._time, self._index
+        crossed = probability < self._off if track.active else probability >= self._on
+        track.peak = max(track.peak, probability) if track.active or crossed else 0.0
+        if not crossed:
+            track.since = None
+            return None
+        track.since = time if track.since is None else track.since
+        if time - track.since < self._least - 1e-9:
+            return None
+        since, track.since = track.since, None
+        track.active = not track.active
+        if track.active:
+            track.began = since
+            return Event("start", label, since, index, probability)
+        return Event("end", label, since, index, track.peak, since - track.began)
+
+
 def events(
     predictions: Iterable[Prediction],
     on: float = 0.5,
@@ -146,82 +244,22 @@ def events(
     min_duration: float = 0.4,
     selection: Selection | None = None,
 ) -> Iterator[Event]:
-    """Turn probabilities into starts and ends of actions, with hysteresis and debouncing.
-
-        probability   ____/~~~~~\\_/~~~~\\______     on: upper, off: lower threshold
-        event             start          end       each certain after min_duration
+    """Turn predictions of one stream, in order and with times, into events.
 
     Args:
-        predictions: of one stream, in order, with times.
-        on: an action starts when it stays at or above this, and
-        off: ends when it stays below this (default: 0.7 of ``on``),
-        min_duration: for so many seconds.
-        selection: the labels that count.
+        predictions: their times are in seconds.
+        on, off, min_duration, selection: see :class:`EventTracker`.
 
     Yields:
         Starts and ends in order; what is still active after the last prediction ends there.
 
     Raises:
-        UsageError: thresholds that are no hysteresis.
+        UsageError: thresholds that are no hysteresis; a prediction without a time.
     """
-    off = 0.7 * on if off is None else off
-    if not 0 < off <= on <= 1:
-        raise UsageError(f"events need 0 < off <= on <= 1, not off {off:g} and on {on:g}")
-    return _events(predictions, on, off, min_duration, selection or Selection())
+    return _events(predictions, EventTracker(on, off, min_duration, selection))
 
 
-def _events(
-    predictions: Iterable[Prediction],
-    on: float,
-    off: float,
-    min_duration: float,
-    selection: Selection,
-) -> Iterator[Event]:
-    tracks: dict[str, _Track] = {}
-    time, index = 0.0, 0
+def _events(predictions: Iterable[Prediction], tracker: EventTracker) -> Iterator[Event]:
     for prediction in predictions:
-        time = float(prediction.index if prediction.time is None else prediction.time)
-        index = prediction.index
-        probabilities = prediction.probabilities
-        likely = {prediction.labels[i] for i in np.flatnonzero(probabilities >= off).tolist()}
-        values = dict(zip(prediction.labels, probabilities.tolist(), strict=True))
-        for label in sorted(likely | tracks.keys()):
-            if not selection.admits(label):
-                continue
-            track = tracks.setdefault(label, _Track())
-            event = _update(track, label, values[label], time, index, on, off, min_duration)
-            if event is not None:
-                yield event
-            if not track.active and track.since is None:
-                del tracks[label]
-    for label, track in sorted(tracks.items()):
-        if track.active:
-            ended = time if track.since is None else track.since
-            yield Event("end", label, ended, index, track.peak, ended - track.began)
-
-
-def _update(
-    track: _Track,
-    label: str,
-    probability: float,
-    time: float,
-    index: int,
-    on: float,
-    off: float,
-    min_duration: float,
-) -> Event | None:
-    """Follow one label by one frame; return the event that became certain."""
-    crossed = probability < off if track.active else probability >= on
-    track.peak = max(track.peak, probability) if track.active or crossed else 0.0
-    if not crossed:
-        track.since = None
-        return None
-    track.since = time if track.since is None else track.since
-    if time - track.since < min_duration - 1e-9:
-        return None
-    since, track.since = track.since, None
-    track.active = not track.active
-    if track.active:
-        track.began = since
-        return Event("start", label, since, index, probability)
-    return Event("end", label, since, index, track.peak, since - track.began)
+        yield from tracker.update(prediction)
+    yield from tracker.end()

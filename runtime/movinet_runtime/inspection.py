@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from movinet_runtime.description import Description
+from movinet_runtime.engines import DAMAGE
 from movinet_runtime.engines.interpreter import load_interpreter, signature_specs
 from movinet_runtime.errors import ModelFileError
 from movinet_runtime.model_file import ModelFile
@@ -26,6 +28,7 @@ class Inspection:
     partitions: int
     ops_outside: Mapping[str, int]
     metadata: Mapping[str, Any]
+    description: Description | None
 
     @property
     def state_bytes(self) -> int:
@@ -53,6 +56,14 @@ def inspect(model: ModelFile) -> Inspection:
     Raises:
         ModelFileError: damaged.
     """
+    try:
+        return _inspected(model)
+    except DAMAGE as error:  # the verifier knows the structure, not what indices mean
+        reason = f"{type(error).__name__} {error}".strip()
+        raise ModelFileError(f"{model.path} cannot be inspected: {reason}") from error
+
+
+def _inspected(model: ModelFile) -> Inspection:
     interpreter = load_interpreter(model, threads=1)
     inputs, outputs = signature_specs(interpreter, model)
     states: dict[str, TensorSpec] = {}
@@ -71,6 +82,7 @@ def inspect(model: ModelFile) -> Inspection:
         partitions=len(delegates),
         ops_outside=Counter(op["op_name"] for op in outside),
         metadata=model.metadata,
+        description=model.description,
     )
 
 

@@ -15,8 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 SELF = "movinet-runtime"
-# Each may need those before it.
-PACKAGES = (SELF, "movinet-models", "movinet-benchmarks", "movinet-convert")
+PACKAGES = Path(__file__).with_name("packages.json")  # each may need those before it
 TFLITE_RUNTIME = "'tflite-runtime==2.14.0' 'numpy<2'"
 
 
@@ -24,12 +23,13 @@ def install_hint(package: str) -> str:
     """Return the command that installs a package of the toolkit here.
 
     Args:
-        package: with extras or without: ``movinet-convert``, ``movinet-runtime[video]``.
+        package: with extras or without: ``movinet-runtime[video]``.
     """
     name, _, extras = package.partition("[")
     if _installed(name) is not None:  # pip needs no place for it, only its extras' libraries
         return f"{_pip()} install {shlex.quote(package)}"
-    before = PACKAGES[: PACKAGES.index(name)] if name in PACKAGES else ()
+    known: list[str] = json.loads(PACKAGES.read_text("utf-8"))
+    before = known[: known.index(name)] if name in known else []
     missing = [one for one in before if _installed(one) is None] + [name]
     places = {one: _place(one) for one in missing}
     if None in places.values():

@@ -6,17 +6,17 @@ checked against the file's end.
 """
 
 import hashlib
-import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from movinet_runtime.description import Description, NewerVersionError, parsed
 from movinet_runtime.errors import ModelFileError
 
 METADATA_NAME = "MOVINET_EDGE"
-METADATA_VERSION = 1
 FILE_IDENTIFIER = b"TFL3"
 
 # Fields of the schema's tables by their number.
@@ -53,25 +53,36 @@ class ModelFile:
         """Checksum of the whole file."""
         return hashlib.sha256(self.content).hexdigest()
 
-    @cached_property
-    def metadata(self) -> dict[str, Any]:
-        """The toolkit's description (docs/model-file.md); empty in files of other tools.
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The toolkit's description as it is in the file; empty in files of other tools.
 
         Raises:
-            ModelFileError: the file is damaged, or written by a newer version.
+            ModelFileError: as :attr:`description`.
         """
+        return {} if self._described is None else self._described[0]
+
+    @property
+    def description(self) -> Description | None:
+        """The toolkit's description (docs/model-file.md); None in files of other tools.
+
+        Raises:
+            ModelFileError: it is damaged, or written by a newer version.
+        """
+        return None if self._described is None else self._described[1]
+
+    @cached_property
+    def _described(self) -> tuple[Mapping[str, Any], Description] | None:
         try:
             raw = _metadata_buffer(self.content, METADATA_NAME.encode())
-            description = {} if raw is None else json.loads(raw)
         except (struct.error, IndexError, ValueError) as error:
             raise ModelFileError(f"{self.path} is damaged: its metadata cannot be read") from error
-        version = description.get("version", METADATA_VERSION)
-        if version > METADATA_VERSION:
-            raise ModelFileError(
-                f"{self.path} has metadata of version {version}, this runtime knows "
-                f"{METADATA_VERSION}: install a newer movinet-runtime"
-            )
-        return dict(description)
+        try:
+            return None if raw is None else parsed(raw)
+        except NewerVersionError as error:
+            raise ModelFileError(f"{self.path}: its metadata {error}") from error
+        except ValueError as error:
+            raise ModelFileError(f"{self.path} is damaged: its metadata {error}") from error
 
 
 def _metadata_buffer(content: bytes, name: bytes) -> bytes | None:

@@ -13,6 +13,8 @@ from movinet_runtime.preprocess import SCALE
 State = dict[str, NDArray[Any]]
 Array = NDArray[np.float32]
 
+FRAME_COUNT = "state_frame_count"  # the one count of all averages, float32 [1, 1, 1, 1]
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -55,7 +57,7 @@ def pair(
 
 
 def check_state(state: State, specs: Mapping[str, TensorSpec]) -> None:
-    """Raise a StateError that names the first tensor which does not fit."""
+    """Raise a StateError that names the first tensor which does not fit, or is no number."""
     if state.keys() != specs.keys():
         strange = sorted(state.keys() ^ specs.keys())
         raise StateError(f"the state is another model's: '{strange[0]}' is in only one of them")
@@ -66,6 +68,10 @@ def check_state(state: State, specs: Mapping[str, TensorSpec]) -> None:
                 f"the state '{name}' is {array.dtype} {array.shape}, the model's "
                 f"{spec.dtype} {spec.shape}"
             )
+        if spec.dtype.kind == "f" and not np.isfinite(array).all():
+            raise StateError(f"the state '{name}' holds NaN or infinite values")
+    if FRAME_COUNT in specs and not (state[FRAME_COUNT] >= 0).all():
+        raise StateError(f"the state '{FRAME_COUNT}' counts less than no frames")
 
 
 def fill(target: NDArray[Any], image: NDArray[Any], spec: TensorSpec) -> None:

@@ -18,9 +18,10 @@ from movinet_convert.graph import Graph
 from movinet_models.figures import drawn
 from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.errors import SourceError
-from movinet_runtime.frames import IMAGES, open_frames
 from movinet_runtime.model_file import ModelFile
-from movinet_runtime.preprocess import SCALE, resized
+from movinet_runtime.preprocess import SCALE
+from movinet_runtime.sources.clips import frames_at
+from movinet_runtime.sources.files import IMAGES
 
 Frames = list[NDArray[np.uint8]]
 Moments = dict[str, NDArray[np.float64]]
@@ -96,8 +97,7 @@ def read_clips(
     for path in sorted({match for pattern in paths for match in _matches(pattern)}):
         report(path.name)
         try:
-            frames = open_frames(path, fps).sampled(fps)
-            clip = [resized(frame.image, size) for frame in frames]
+            clip = list(frames_at(path, size, fps))
         except SourceError as error:
             found.skipped.append(str(error))
             continue

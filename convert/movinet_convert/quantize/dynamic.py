@@ -56,7 +56,7 @@ def is_heavy(graph: Graph, op: Op) -> bool:
 
 def is_dense(graph: Graph, op: Op) -> bool:
     """Whether an operator is one of the two dense layers after the last pooling."""
-    return op.kind == "CONV_2D" and op.outputs[0] in ("head", "classifier")
+    return op.role == "dense"
 
 
 def _weights(graph: Graph, op: Op) -> int:

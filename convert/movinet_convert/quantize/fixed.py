@@ -30,12 +30,12 @@ BUFFERED = Quantization(np.array([6 / 127], np.float32), np.zeros(1, np.int64))
 
 def needs(graph: Graph) -> list[str]:
     """Name the tensors whose ranges :func:`fixed_int8` must be told: those without relu6."""
-    return [
+    plain = [
         op.outputs[0]
         for op in graph.ops
-        if (op.kind in CONVOLUTIONS and not op.options["activation"] and not is_dense(graph, op))
-        or _is_residual(graph, op)
+        if op.kind in CONVOLUTIONS and not op.options["activation"] and not is_dense(graph, op)
     ]
+    return plain + sorted(_residuals(graph))
 
 
 def fixed_int8(graph: Graph, ranges: Mapping[str, Range]) -> Graph:
@@ -61,9 +61,8 @@ class _Fixed:
     def __init__(self, graph: Graph, ranges: Mapping[str, Range]) -> None:
         self.graph, self.ranges = graph, ranges
         self.result = Graph(dict(graph.tensors), [], dict(graph.inputs), dict(graph.outputs))
-        self.buffered = {
-            op.inputs[0] for op in graph.ops if op.outputs[0].endswith("/temporal/now")
-        }
+        self.residuals = _residuals(graph)
+        self.buffered = {op.inputs[0] for op in graph.ops if op.role == "buffered"}
         for name, tensor in graph.inputs.items():
             if name.endswith("_stream_buffer"):
                 self._as_codes(tensor, BUFFERED)
@@ -84,7 +83,7 @@ class _Fixed:
             self._convolution(op, codes)
         elif op.kind in UNCHANGED:
             self._as_codes(op.outputs[0], codes)
-        elif _is_residual(self.graph, op):
+        elif op.outputs[0] in self.residuals:
             self._as_codes(op.outputs[0], affine(self.ranges[op.outputs[0]]))
         else:
             self._in_float(op, codes)
@@ -136,6 +135,8 @@ class _Fixed:
         )
 
 
-def _is_residual(graph: Graph, op: Op) -> bool:
-    """Whether an operator adds a layer's two paths: frames, neither means nor counts."""
-    return op.kind == "ADD" and graph.shape(op.outputs[0])[1:3] != (1, 1)
+def _residuals(graph: Graph) -> set[str]:
+    """Name the sums of a layer's two paths: additions of what a convolution gives."""
+    convolved = {op.outputs[0] for op in graph.ops if op.kind == "CONV_2D"}
+    sums = (op for op in graph.ops if op.kind == "ADD")
+    return {op.outputs[0] for op in sums if not convolved.isdisjoint(op.inputs)}

@@ -9,11 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from movinet_convert.graph import Graph, Op
+from movinet_models.errors import WeightsError
 
 # A metadata entry that XNNPACK reads: half-precision inputs and accumulators are welcome.
 REDUCED_PRECISION = {"reduced_precision_support": b"fp16accfp16"}
 # Fewer values than this are not worth an operator: scales, frequencies, axes.
 MIN_VALUES = 64
+LARGEST = float(np.finfo(np.float16).max)
 
 
 def half(graph: Graph) -> Graph:
@@ -21,6 +23,9 @@ def half(graph: Graph) -> Graph:
 
     The delegate takes such a pair as one constant, but not as the bias of a convolution
     with int8 weights.
+
+    Raises:
+        WeightsError: a value beyond 65,504, which would become infinite.
     """
     result = Graph(dict(graph.tensors), [], dict(graph.inputs), dict(graph.outputs))
     biases = {
@@ -34,6 +39,11 @@ def half(graph: Graph) -> Graph:
         if name in biases:
             continue
         stored = f"{name}/half"
+        if not (np.abs(tensor.data).max() <= LARGEST):
+            raise WeightsError(
+                f"{name} holds {np.abs(tensor.data).max():g}, more than half precision can "
+                f"({LARGEST:g}): export float32, dynamic or int8"
+            )
         result.constant(stored, tensor.data.astype(np.float16))
         result.tensors[name] = replace(tensor, data=None)
         result.ops.append(Op("DEQUANTIZE", (stored,), (name,)))

@@ -31,24 +31,25 @@ def int8_states(graph: Graph) -> Graph:
     it is, and so does its one delegate partition.
     """
     result = Graph(dict(graph.tensors), [], dict(graph.inputs), dict(graph.outputs))
+    writers = {op.outputs[0]: op for op in graph.ops}
     for op in graph.ops:
         (output,) = op.outputs
-        if output.endswith("/temporal/feature"):
-            reshape = op  # codes are reshaped instead: the range is one of height and width
-            del result.tensors[output]
-        elif output.endswith("/temporal/now"):
-            _quantize_frame(result, replace(reshape, outputs=op.outputs))
-        elif output.endswith("/temporal/window"):
-            _as_codes(result, output)
-            result.ops.append(op)
-            unit = result.unary("DEQUANTIZE", f"{output}/unit", output)
-            ranges = f"{output.removesuffix('window')}ranges"
-            result.binary("MUL", f"{output}/float", unit, ranges)
-        elif output.endswith("/temporal"):
-            window, *constants = op.inputs
-            result.ops.append(replace(op, inputs=(f"{window}/float", *constants)))
-        else:
-            result.ops.append(op)
+        match op.role:
+            case "frame":  # codes are reshaped instead: the range is one of height and width
+                del result.tensors[output]
+            case "buffered":
+                _quantize_frame(result, replace(writers[op.inputs[0]], outputs=op.outputs))
+            case "window":
+                _as_codes(result, output)
+                result.ops.append(op)
+                unit = result.unary("DEQUANTIZE", f"{output}/unit", output)
+                ranges = f"{output.removesuffix('window')}ranges"
+                result.binary("MUL", f"{output}/float", unit, ranges)
+            case "temporal":
+                window, *constants = op.inputs
+                result.ops.append(replace(op, inputs=(f"{window}/float", *constants)))
+            case _:
+                result.ops.append(op)
     return result
 
 

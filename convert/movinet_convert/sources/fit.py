@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_convert.parameters import Weights, parameters
+from movinet_models.errors import WeightsError
 from movinet_models.family import MODEL_IDS, ModelSpec, lookup
-from movinet_runtime.errors import WeightsError
 
 CLASSIFIER = ("classifier/kernel", "classifier/bias")
 RANDOM_CLASSES = 600

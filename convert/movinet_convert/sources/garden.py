@@ -6,8 +6,8 @@ from pathlib import Path
 from movinet_convert.parameters import Array
 from movinet_convert.sources.loaded import Read
 from movinet_convert.sources.names import garden_name, hub_name
+from movinet_models.errors import WeightsError
 from movinet_models.family import ModelSpec
-from movinet_runtime.errors import WeightsError
 
 # What training leaves in a checkpoint beside the model.
 BESIDE_MODEL = re.compile(

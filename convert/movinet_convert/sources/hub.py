@@ -9,8 +9,8 @@ import numpy as np
 from movinet_convert.parameters import HARD_SIGMOIDS, Array
 from movinet_convert.sources.garden import read_checkpoint
 from movinet_convert.sources.loaded import Original, Pictures, Read
+from movinet_models.errors import WeightsError
 from movinet_models.family import Gate, ModelSpec
-from movinet_runtime.errors import WeightsError
 from movinet_runtime.preprocess import SCALE
 
 GRAPH = "saved_model.pb"

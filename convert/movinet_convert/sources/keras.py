@@ -9,8 +9,8 @@ import numpy as np
 
 from movinet_convert.parameters import DEFAULT_GATE
 from movinet_convert.sources.loaded import LoadedWeights, Read
+from movinet_models.errors import WeightsError
 from movinet_models.family import GATES, ModelSpec
-from movinet_runtime.errors import WeightsError
 from movinet_runtime.files import written_whole
 
 ABOUT = "about"  # the entry of an .npz file that is no tensor

@@ -21,9 +21,9 @@ from movinet_convert.sources.loaded import (
 )
 from movinet_models import embedded
 from movinet_models.archive import unpacked
+from movinet_models.errors import WeightsError
 from movinet_models.family import Gate, ModelSpec
 from movinet_models.registry import LICENCE, by_sha256
-from movinet_runtime.errors import WeightsError
 
 SUPPORTED = (
     "a Model Garden checkpoint (prefix, folder or .tar.gz), a hub SavedModel (folder or "

@@ -14,9 +14,10 @@ from movinet_convert.proof import model_logits
 from movinet_convert.sources.loaded import Original, Range, Read
 from movinet_convert.sources.tflite_float import UnreadableError, Unrounded, as_graph, unrounded
 from movinet_convert.sources.tflite_walk import Found, network
+from movinet_models.errors import WeightsError
 from movinet_models.family import MODEL_IDS, Gate, ModelSpec, lookup
 from movinet_runtime.classifier import read_labels
-from movinet_runtime.errors import LabelsError, ModelFileError, WeightsError
+from movinet_runtime.errors import LabelsError, ModelFileError
 from movinet_runtime.model_file import ModelFile
 
 ENDING = ".tflite"

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_convert.sources.loaded import Read
+from movinet_models.errors import WeightsError
 from movinet_models.family import ModelSpec
-from movinet_runtime.errors import WeightsError
 
 ENDINGS = (".pth", ".pt")
 STORAGES = {

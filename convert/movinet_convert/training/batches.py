@@ -14,8 +14,9 @@ from movinet_benchmarks.clips import LabelledClip
 from movinet_convert.backend import keras
 from movinet_convert.parameters import Array
 from movinet_runtime.errors import SourceError
-from movinet_runtime.frames import FrameSource, open_frames
 from movinet_runtime.preprocess import SCALE, resized
+from movinet_runtime.sources import open_frames
+from movinet_runtime.sources.source import FrameSource, Source
 
 Video = NDArray[np.uint8]  # [frames, side, side, 3]
 
@@ -80,7 +81,7 @@ def read_clip(
     return _coloured(video, augmentation.colour, rng)
 
 
-def _window(source: FrameSource, fps: float, frames: int, where: float) -> list[Any]:
+def _window(source: Source, fps: float, frames: int, where: float) -> list[Any]:
     """Return consecutive sampled frames; ``where`` 0 is the beginning, 1 the end."""
     if source.duration is None:
         pictures = [frame.image for frame in source.sampled(fps)]
@@ -89,7 +90,7 @@ def _window(source: FrameSource, fps: float, frames: int, where: float) -> list[
     start = round(where * max(0, int(source.duration * fps) - frames))
     pictures = [frame.image for frame in islice(source.sampled(fps), start, start + frames)]
     if not pictures:  # the container claims more than it holds
-        return _window(FrameSource(source.name, source.frames), fps, frames, where)
+        return _window(FrameSource(source.name, source), fps, frames, where)
     return pictures
 
 

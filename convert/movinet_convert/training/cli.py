@@ -1,7 +1,7 @@
 """``movinet train``."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -116,19 +116,8 @@ def train(
         spec = lookup(model).at(resolution)
     except UnknownModelError as error:
         raise UsageError(str(error)) from error
-    if gate not in (None, *GATES):
-        raise UsageError(f"--gate is {' or '.join(GATES)}, not '{gate}'")
-    if output.suffix != ".keras":
-        raise UsageError(f"--output must end in .keras, {output} does not")
-    if not output.parent.is_dir():
-        raise UsageError(f"cannot write {output}: no folder {output.parent}")
-    saved = output.with_suffix(".checkpoint.npz")
-    if resume and not saved.exists():
-        raise UsageError(f"nothing to resume: there is no {saved}")
-    if saved.exists() and not resume:
-        raise UsageError(f"{saved} is a stopped training: add --resume, or remove it")
-    if weights is None and spec.id not in SOURCES:
-        raise UsageError(f"nobody publishes weights for {spec.id}: give --weights, or none")
+    _check_options(spec, gate, weights, output)
+    saved = _checkpoint(output, resume)
 
     from movinet_benchmarks.clips import collect, find_clips
 
@@ -140,8 +129,7 @@ def train(
     ) as progress:
         task = progress.add_task("opening clips", total=len(listed))
         clips = collect(listed, validation, seed, lambda n: progress.advance(task, n))
-        for reason in clips.skipped:
-            console.print(f"skipped: {reason}", style="yellow", highlight=False, soft_wrap=True)
+        _say(console, clips.skipped)
         console.print(
             f"{len(clips.clips)} clips of {len(clips.labels)} classes, "
             f"{len(clips.of('validation'))} of them for validation, {len(clips.skipped)} skipped",
@@ -174,6 +162,8 @@ def train(
             gate,
             lambda step: progress.update(task, description=step),
         )
+        if spec.gated:
+            console.print(f"gate {network.gate}", style="dim")
         augmentation = Augmentation(
             area=(crop, 1.0), flip=flip, colour=colour, speed=(1 / speed, speed)
         )
@@ -188,13 +178,38 @@ def train(
             lambda: [_shown(progress, console, plan.epochs)],
             folded,
         )
-    for reason in broken.values():
-        console.print(f"skipped: {reason}", style="yellow", highlight=False, soft_wrap=True)
+    _say(console, broken.values())
     network.clip_frames, network.horizon = plan.frames, plan.horizon
     report = _finish(network, clips, plan.frames, plan.batch, history, output, len(broken))
     saved.unlink(missing_ok=True)
     if as_json:
         print(json.dumps(report, ensure_ascii=False))
+
+
+def _check_options(spec: ModelSpec, gate: str | None, weights: str | None, output: Path) -> None:
+    if gate not in (None, *GATES):
+        raise UsageError(f"--gate is {' or '.join(GATES)}, not '{gate}'")
+    if output.suffix != ".keras":
+        raise UsageError(f"--output must end in .keras, {output} does not")
+    if not output.parent.is_dir():
+        raise UsageError(f"cannot write {output}: no folder {output.parent}")
+    if weights is None and spec.id not in SOURCES:
+        raise UsageError(f"nobody publishes weights for {spec.id}: give --weights, or none")
+
+
+def _checkpoint(output: Path, resume: bool) -> Path:
+    """Name the checkpoint of a training; it must be there, or not, as the user says."""
+    saved = output.with_suffix(".checkpoint.npz")
+    if resume and not saved.exists():
+        raise UsageError(f"nothing to resume: there is no {saved}")
+    if saved.exists() and not resume:
+        raise UsageError(f"{saved} is a stopped training: add --resume, or remove it")
+    return saved
+
+
+def _say(console: Console, skipped: Iterable[str]) -> None:
+    for reason in skipped:
+        console.print(f"skipped: {reason}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _network(
@@ -217,7 +232,6 @@ def _network(
         return network, False
     source, origin = find(weights, spec, shown(report))
     loaded = load_weights(source, spec, len(labels), cast(Gate | None, gate), origin)
-    report(f"gate {loaded.gate}: {loaded.gate_reason}")
     network = load_into_network(spec, loaded.weights, labels, dropout, gate=loaded.hard_sigmoid)
     return network, loaded.folded
 

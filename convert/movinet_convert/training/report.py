@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from movinet_convert.training.fit import Epoch
 from movinet_runtime.errors import MissingPackageError
 from movinet_runtime.files import written_whole
-from movinet_runtime.plot import new_figure, save_figure
+from movinet_runtime.outputs.plot import new_figure, save_figure
 
 Confusion = NDArray[np.int64]  # [true class, predicted class]
 

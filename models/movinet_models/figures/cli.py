@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from movinet_models.figures.dataset import FPS, FRAMES, SIDE, Clip, clips, render
-from movinet_runtime.writer import save_frames
+from movinet_runtime.outputs.video import save_frames
 
 COMPRESSION = (18, 32)  # constant rate factors
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from movinet_runtime.inspection import Inspection
@@ -42,24 +43,24 @@ def inspect(
 
 def summary(found: Inspection, title: str) -> Table:
     """A table of the facts, one a row."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    name = escape(title)  # brackets in names are no markup
+    table = Table(title=name, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     image = next((spec for spec in found.inputs if len(spec.shape) == 5), found.inputs[0])
-    about = found.metadata
-    if about:
-        table.add_row("model", f"{about['model']} {about['variant']}")
-        table.add_row("weights", f"{about['weights']['source']}")
-        if licence := about["weights"].get("licence"):
-            table.add_row("licence", str(licence))
-        if gate := about.get("gate"):
-            table.add_row("gate", f"{gate} ({GATES.get(gate, 'unknown')})")
-        if about.get("parity", {}).get("forced"):
+    about = found.description
+    if about is not None:
+        table.add_row("model", escape(f"{about.model} {about.variant}"))
+        table.add_row("weights", escape(about.weights))
+        if about.licence:
+            table.add_row("licence", escape(about.licence))
+        if about.gate:
+            table.add_row("gate", escape(f"{about.gate} ({GATES.get(about.gate, 'unknown')})"))
+        if about.forced:
             table.add_row("parity", "[bold red]FAILED against its source; written by --force[/]")
-        labels = about.get("labels")
-        table.add_row("classes", f"{about['classes']}{'' if labels else ' (no labels)'}")
-        table.add_row("frames a second", f"{about['fps']:g}")
-    table.add_row("input", f"{image.name} {list(image.shape)} {image.dtype}")
+        table.add_row("classes", f"{about.classes}{'' if about.labels else ' (no labels)'}")
+        table.add_row("frames a second", f"{about.fps:g}")
+    table.add_row("input", escape(f"{image.name} {list(image.shape)} {image.dtype}"))
     table.add_row("size", _bytes(found.file_bytes))
     states = f"{len(found.states)} ({_bytes(found.state_bytes)})" if found.states else "none"
     table.add_row("states", states)
@@ -75,7 +76,7 @@ def _tensors(title: str, specs: list[TensorSpec]) -> Table:
         table.add_column(column)
     for spec in specs:
         quantized = (f"{spec.scale:g}", str(spec.zero_point)) if spec.scale else ("", "")
-        table.add_row(spec.name, str(list(spec.shape)), spec.dtype.name, *quantized)
+        table.add_row(escape(spec.name), str(list(spec.shape)), spec.dtype.name, *quantized)
     return table
 
 

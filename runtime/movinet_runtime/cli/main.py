@@ -4,6 +4,7 @@ Packages offer them as entry points of the group ``movinet.commands``. Nothing i
 imported before a sub-command is named, so that ``--help`` answers at once.
 """
 
+import io
 import signal
 import sys
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from movinet_runtime.cli.commands import known_commands
 from movinet_runtime.errors import MissingPackageError, MovinetError
 from movinet_runtime.install import install_hint
 from movinet_runtime.quiet import hide_native_messages_at_exit
@@ -20,34 +22,21 @@ from movinet_runtime.quiet import hide_native_messages_at_exit
 GROUP = "movinet.commands"
 DEBUG = "--debug"  # taken anywhere on the line
 
-# What there is, in the order of a first day, so that a missing part can be named.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("movinet-runtime", "Classify a video, GIF or folder of images frame by frame."),
-    "inspect": ("movinet-runtime", "Show what is inside a model file."),
-    "models": ("movinet-models", "List the family and where weights come from."),
-    "pull": ("movinet-models[pull]", "Download published weights, or check a file of them."),
-    "figures": ("movinet-models[figures]", "Draw a data set of human figures in action."),
-    "train": ("movinet-convert", "Teach a model one's own classes."),
-    "export": ("movinet-convert", "Make TFLite files from weights."),
-    "bench": ("movinet-benchmarks", "Measure models beside each other; compare measurements."),
-    "accuracy": ("movinet-benchmarks", "Count how often models are right on labelled clips."),
-    "verify": ("movinet-benchmarks", "Measure how true variants are to the float32 model."),
-}
-
 
 class LazyGroup(TyperGroup):
     """Loads a sub-command's module when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Name what is installed and what could be."""
-        return [*COMMANDS, *sorted(_offered().keys() - COMMANDS.keys())]
+        known = known_commands()
+        return [*known, *sorted(_offered().keys() - known.keys())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Load a sub-command, or stand in for it in the list."""
-        points = _offered()
-        if cmd_name not in points and cmd_name not in COMMANDS:
+        points, known = _offered(), known_commands()
+        if cmd_name not in points and cmd_name not in known:
             return None
-        package, summary = COMMANDS.get(cmd_name, ("", ""))
+        package, summary = known.get(cmd_name, ("", ""))
         if _wants_list():
             note = "" if cmd_name in points else " (not installed)"
             return _placeholder(cmd_name, summary + note)
@@ -120,6 +109,9 @@ def main() -> None:
     """Run the command line; errors of the input are one line and exit code 2 (failed proofs: 1)."""
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     hide_native_messages_at_exit()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a label that the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     # As if interrupted: unfinished outputs are removed on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:

@@ -7,7 +7,12 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
-from movinet_runtime.errors import MissingPackageError, ModelFileError, UsageError
+from movinet_runtime.errors import (
+    CompiledEngineError,
+    MissingPackageError,
+    ModelFileError,
+    UsageError,
+)
 from movinet_runtime.files import kernel_text
 from movinet_runtime.huge_pages import in_huge_pages
 from movinet_runtime.model_file import ModelFile
@@ -86,7 +91,7 @@ def _opened(model: ModelFile, threads: int, name: str) -> Engine:
     if name == "compiled" and not able:
         raise UsageError("the compiled engine needs a CPU with LSE atomics; use the interpreter")
     if name in ("auto", "compiled") and able:
-        from movinet_runtime.engines.compiled import CompiledEngine, CompiledEngineError
+        from movinet_runtime.engines.compiled import CompiledEngine
 
         try:
             return CompiledEngine(model, threads)

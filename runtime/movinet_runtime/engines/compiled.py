@@ -6,7 +6,6 @@ in place    one set of buffers is input and output at once: nothing is copied, a
 swapping    two sets change places after each frame, for all other files.
 """
 
-import os
 from threading import Lock
 from typing import Any
 
@@ -14,17 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_runtime.engines.interpreter import load_interpreter, signature_specs
-from movinet_runtime.errors import UsageError
+from movinet_runtime.errors import CompiledEngineError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.quiet import native_messages_hidden
 from movinet_runtime.tensors import Array, State, check_state, dequantized, fill, pair
 
 # One for the process: made and destroyed with a dozen lines of messages each.
 _ENVIRONMENT: list[Any] = []
-
-
-class CompiledEngineError(UsageError):
-    """The installed LiteRT has no compiled model, or cannot make one of this file."""
 
 
 class CompiledEngine:
@@ -47,7 +42,7 @@ class CompiledEngine:
         del interpreter
         with native_messages_hidden():
             self.model = _compile(model, threads)
-        self.in_place = bool(model.metadata.get("in_place"))
+        self.in_place = model.description is not None and model.description.in_place
         self.lock = Lock()
 
     def session(self) -> "CompiledSession":
@@ -155,9 +150,8 @@ def _compile(model: ModelFile, threads: int) -> Any:
         if not _ENVIRONMENT:
             _ENVIRONMENT.append(Environment.create())
         (environment,) = _ENVIRONMENT
-        return CompiledModel.from_file(
-            os.fspath(model.path), environment=environment, options=options
-        )
+        # The bytes that were verified, not what lies at the path by now; the model keeps them.
+        return CompiledModel.from_buffer(model.content, environment=environment, options=options)
     except (ImportError, TypeError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CompiledEngineError(f"no compiled engine for {model.path}: {reason}") from error

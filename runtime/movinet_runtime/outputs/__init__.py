@@ -1,0 +1,1 @@
+"""Where answers go: terminal, CSV and JSON lines, events, video, animation, plot."""

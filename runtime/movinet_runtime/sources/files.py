@@ -1,0 +1,158 @@
+"""Videos, animations and images on disk."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, ImageSequence, UnidentifiedImageError
+
+from movinet_runtime.errors import MissingPackageError, SourceError
+from movinet_runtime.install import install_hint
+from movinet_runtime.sources.decode import reason, upright
+from movinet_runtime.sources.frame import Frame
+from movinet_runtime.sources.network import OPEN_TIMEOUT, READ_TIMEOUT
+from movinet_runtime.sources.source import FrameSource, Say
+
+IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+# What browsers show a GIF frame for that gives no duration.
+DEFAULT_DURATION = 0.1
+
+
+@dataclass(frozen=True)
+class Video:
+    """The frames of a video file, or of one behind an address.
+
+    Attributes:
+        path: what FFmpeg opens.
+        name: for messages, without passwords.
+    """
+
+    path: Path | str
+    name: str
+
+    def __iter__(self) -> Iterator[Frame]:
+        import av
+
+        try:
+            # A server may fall silent, a disk does not.
+            timeout = (OPEN_TIMEOUT, READ_TIMEOUT) if "://" in str(self.path) else None
+            with av.open(str(self.path), timeout=timeout) as container:
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                rate = float(stream.average_rate or stream.guessed_rate or 25)
+                last = -1 / rate
+                for picture in _decoded(container, stream):
+                    last = last + 1 / rate if picture.time is None else float(picture.time)
+                    duration = float((picture.duration or 0) * (picture.time_base or 0))
+                    yield _Decoded(picture, last, duration)
+        except (av.FFmpegError, OSError) as error:
+            raise SourceError(f"{self.name} breaks off: {reason(error)}") from None
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Decode a stream; what is damaged in the middle is left out, as players do."""
+    import av
+
+    for packet in container.demux(stream):
+        try:
+            pictures = packet.decode()
+        except av.InvalidDataError:
+            continue
+        yield from pictures
+
+
+class _Decoded(Frame):
+    """A frame of a video; it becomes RGB when it is looked at, which most never are."""
+
+    def __init__(self, picture: Any, time: float, duration: float) -> None:
+        values = {"picture": picture, "time": time, "duration": duration, "reopened": False}
+        self.__dict__.update(values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "image":
+            raise AttributeError(name)
+        image = self.__dict__["image"] = upright(self.__dict__["picture"])
+        return image
+
+
+def open_video(path: Path, report: Say) -> FrameSource:
+    """Open a video file."""
+    try:
+        import av
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{path} needs PyAV to be read: {install_hint('movinet-runtime[video]')}"
+        ) from error
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise SourceError(f"{path} has no video stream")
+            length = container.duration
+    except (av.FFmpegError, OSError) as error:
+        raise SourceError(f"{path} is no video that can be read: {reason(error)}") from error
+    seconds = length / av.time_base if length else None
+    return FrameSource(str(path), Video(path, str(path)), seconds, report)
+
+
+@dataclass(frozen=True)
+class Animation:
+    """The frames of an animated or still image."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[Frame]:
+        time = 0.0
+        try:
+            with Image.open(self.path) as image:
+                for picture in ImageSequence.Iterator(image):
+                    duration = picture.info.get("duration", 0) / 1000 or DEFAULT_DURATION
+                    yield Frame(_rgb(picture), time, duration)
+                    time += duration
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise _unreadable(self.path, error) from error
+
+
+@dataclass(frozen=True)
+class _Folder:
+    paths: list[Path]
+    fps: float
+
+    def __iter__(self) -> Iterator[Frame]:
+        for i, path in enumerate(self.paths):
+            try:
+                with Image.open(path) as image:
+                    yield Frame(_rgb(image), i / self.fps, 1 / self.fps)
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                raise _unreadable(path, error) from error
+
+
+def open_images(name: str, files: Iterable[Path], fps: float) -> FrameSource:
+    """Take images for frames, in the natural order of their names."""
+    paths = [file for file in files if file.suffix.lower() in IMAGES]
+    if not paths:
+        raise SourceError(f"{name} holds no images ({', '.join(sorted(IMAGES))})")
+    return FrameSource(name, _Folder(sorted(paths, key=_natural), fps), len(paths) / fps)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Order frame9 before frame10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels as they are to be seen: photographs note how the camera was held."""
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # Pillow clips 16 bits where it should scale them
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
+
+
+def _unreadable(path: Path, error: Exception) -> SourceError:
+    known = not isinstance(error, UnidentifiedImageError)
+    return SourceError(f"{path} cannot be read as an image{f': {error}' if known else ''}")

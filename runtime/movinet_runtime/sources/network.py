@@ -1,0 +1,85 @@
+"""Network streams, and what else FFmpeg opens. Passwords in addresses are never shown."""
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from movinet_runtime.errors import MissingPackageError, SourceError
+from movinet_runtime.install import install_hint
+from movinet_runtime.sources.decode import reason, upright
+from movinet_runtime.sources.live import Grab, Opener
+
+OPEN_TIMEOUT, READ_TIMEOUT = 10.0, 5.0  # seconds
+
+_ADDRESS = re.compile(r"([\w+.-]+:/+)([^/?#]*)(.*)", re.DOTALL)
+_SECRET = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|token|secret|key|auth)[^=&]*=)[^&]+")
+
+
+def redacted(address: str) -> str:
+    """Return an address without user, password and tokens, for people to read.
+
+    A password may hold a slash: where user:password is possible, all up to the last @ goes.
+    """
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        return address
+    scheme, host, rest = match.groups()
+    if ":" in host and not host.startswith("[") and "@" in rest:
+        host, rest = "***@", rest.rpartition("@")[2]
+    elif "@" in host:
+        host = "***@" + host.rpartition("@")[2]
+    return scheme + host + _SECRET.sub(r"\1***", rest)
+
+
+def grabs(container: Any) -> Iterator[Grab]:
+    """Decode a container's video for as long as it lasts.
+
+    Raises:
+        SourceError: it breaks off.
+    """
+    import av
+
+    try:
+        with closing(container):
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for picture in container.decode(stream):
+                yield lambda picture=picture: upright(picture)  # type: ignore[misc]
+    except av.FFmpegError as error:  # its text and traceback hold the address
+        raise SourceError(reason(error)) from None
+
+
+def opened(what: str, advice: str, **options: Any) -> Any:
+    """Return an opened container that has a video stream.
+
+    Raises:
+        SourceError: it cannot be opened, or has none.
+        MissingPackageError: PyAV is not installed.
+    """
+    name = redacted(what)
+    try:
+        import av
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{name} needs PyAV to be read: {install_hint('movinet-runtime[video]')}"
+        ) from error
+    try:
+        container = av.open(what, timeout=(OPEN_TIMEOUT, READ_TIMEOUT), **options)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise SourceError(f"cannot open {name}: {reason(error)}; {advice}") from None
+    if not container.streams.video:
+        container.close()
+        raise SourceError(f"{name} has no video stream")
+    return container
+
+
+def open_network(url: str) -> Any:
+    """Return the opened container of an RTSP or HTTP address."""
+    options = {"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}
+    return opened(url, "is the server running, and the address right?", options=options)
+
+
+def network(url: str) -> Opener:
+    """Open an RTSP or HTTP stream."""
+    return lambda: grabs(open_network(url))
