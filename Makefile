@@ -5,20 +5,35 @@ BIN := $(VENV)/bin
 # Weights and clips for tests and benchmarks that want real ones; they skip without.
 export MOVINET_SHARED ?= $(if $(wildcard ../shared),$(abspath ../shared))
 
-.PHONY: setup demo test lint bench embedded footprint clean
+.PHONY: setup wheels demo tutorial test lint bench embedded footprint clean
 
 setup: $(VENV)/.installed
 
+# Rooms are named without extras first: pip before 23.3 seeks what an extra needs on a registry.
 PROJECTS := pyproject.toml $(wildcard */pyproject.toml) constraints.txt
 $(VENV)/.installed: $(PROJECTS)
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), sys.exit("movinet-edge needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e 'models[pull]' -e 'runtime[video]' -e 'benchmarks[plot]' -e convert -e '.[dev]'
+		-e runtime -e models -e benchmarks -e convert \
+		-e 'runtime[video]' -e 'models[pull]' -e 'benchmarks[plot]' -e '.[dev]'
 	touch $@
+
+# All packages as wheels in dist/; needs pip and what builds them, not the environment of setup.
+wheels: $(BIN)/python
+	rm -f dist/movinet_*.whl
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist \
+		./models ./runtime ./benchmarks ./convert .
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
 
 demo: setup
 	$(BIN)/python examples/demo.py
+
+# Executes the notebook and keeps its outputs: look at the pictures before they are committed.
+tutorial: setup
+	$(BIN)/python examples/execute_tutorial.py
 
 test: setup
 	$(BIN)/python -m pytest

@@ -1,6 +1,8 @@
 """Fixtures: the reference data where they are, and files exported once a session."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -40,6 +42,16 @@ def write_stream_model(
     content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, graph))
     path.write_bytes(metadata.with_labels(content, labels))
     return path
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skip where pip cannot bring a package that it has not got."""
+    folder = tmp_path_factory.mktemp("registry")
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir"]
+    done = subprocess.run([*pip, "-d", folder, "typer"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no package registry answers: {(done.stderr.splitlines() or ['-'])[-1]}")
 
 
 @pytest.fixture(scope="session")

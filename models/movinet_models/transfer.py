@@ -24,12 +24,13 @@ from urllib.parse import urljoin, urlsplit
 from movinet_models.errors import FetchError
 from movinet_models.urls import AddressError, checked, redacted, without_user
 from movinet_runtime.errors import MissingPackageError
+from movinet_runtime.install import install_hint
 
 if TYPE_CHECKING:
     import httpx
 
 AGENT = "movinet-edge"
-INSTALL = "downloads need httpx, filelock and platformdirs: pip install 'movinet-models[pull]'"
+INSTALL = "downloads need httpx, filelock and platformdirs: " + install_hint("movinet-models[pull]")
 TRANSIENT = (429, 500, 502, 503, 504)
 HEAD = 512  # bytes by which a file is told from a login page
 RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")

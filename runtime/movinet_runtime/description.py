@@ -64,7 +64,7 @@ def parsed(raw: bytes) -> tuple[Mapping[str, Any], Description]:
     if version > METADATA_VERSION:
         raise NewerVersionError(
             f"are of version {_shown(version)}, this runtime knows {METADATA_VERSION}: "
-            "pip install --upgrade movinet-runtime"
+            "install a newer movinet-runtime"
         )
     weights = _required(fields, "weights")
     if not isinstance(weights, dict):

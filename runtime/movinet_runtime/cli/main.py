@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from movinet_runtime.cli.commands import known_commands
 from movinet_runtime.errors import MissingPackageError, MovinetError
+from movinet_runtime.install import install_hint
 from movinet_runtime.quiet import hide_native_messages_at_exit
 
 GROUP = "movinet.commands"
@@ -37,11 +38,11 @@ class LazyGroup(TyperGroup):
             return None
         package, summary = known.get(cmd_name, ("", ""))
         if _wants_list():
-            note = "" if cmd_name in points else f" (not installed: pip install {package})"
+            note = "" if cmd_name in points else " (not installed)"
             return _placeholder(cmd_name, summary + note)
         if cmd_name not in points:
             raise MissingPackageError(
-                f"'movinet {cmd_name}' is not installed: pip install {package}"
+                f"'movinet {cmd_name}' is not installed: {install_hint(package)}"
             )
         offered = points[cmd_name].load()
         if isinstance(offered, typer.Typer):  # with sub-commands of its own

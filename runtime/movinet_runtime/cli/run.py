@@ -15,6 +15,7 @@ from movinet_runtime.cli.commands import known_commands
 from movinet_runtime.cli.loop import classify
 from movinet_runtime.decisions import EventTracker, Selection, Smoother
 from movinet_runtime.errors import UsageError
+from movinet_runtime.install import install_hint
 from movinet_runtime.outputs.events import event_lines
 from movinet_runtime.outputs.lines import csv_lines, json_lines
 from movinet_runtime.outputs.output import Output
@@ -251,7 +252,7 @@ def embedded_model() -> Path:
         return Path(point.load())
     package, _ = known_commands()["models"]
     raise UsageError(
-        f"which model? give --model FILE.tflite, or pip install {package} for a small one"
+        "which model? give --model FILE.tflite, or get a small one: " + install_hint(package)
     )
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_runtime.errors import MissingPackageError, ModelFileError
+from movinet_runtime.install import interpreter_hint
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.quiet import native_messages_hidden
 from movinet_runtime.tensors import Array, State, TensorSpec, check_state, dequantized, fill, pair
 
 LITERT, TFLITE_RUNTIME = "ai_edge_litert", "tflite_runtime"
-PACKAGES = {LITERT: "ai-edge-litert", TFLITE_RUNTIME: "'tflite-runtime==2.14.0' 'numpy<2'"}
 
 
 class InterpreterEngine:
@@ -160,7 +160,7 @@ def _interpreter_class(library: str | None) -> Any:
         except ModuleNotFoundError:
             continue
     raise MissingPackageError(
-        f"{library or 'an interpreter'} is not installed: pip install {PACKAGES[library or LITERT]}"
+        f"{library or 'an interpreter'} is not installed: {interpreter_hint(library)}"
     )
 
 

@@ -9,6 +9,7 @@ from movinet_runtime.classifier import Prediction
 from movinet_runtime.decisions import Selection
 from movinet_runtime.errors import MissingPackageError, OutputError, UsageError
 from movinet_runtime.files import writing, written_whole
+from movinet_runtime.install import install_hint
 from movinet_runtime.outputs.course import Course
 from movinet_runtime.outputs.output import Sink
 from movinet_runtime.sources.frame import Frame
@@ -26,7 +27,7 @@ def new_figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingPackageError(
-            "pictures need matplotlib: pip install 'movinet-runtime[plot]'"
+            f"pictures need matplotlib: {install_hint('movinet-runtime[plot]')}"
         ) from error
     return Figure(figsize=(width, height), layout="constrained")
 

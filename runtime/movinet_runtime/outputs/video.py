@@ -13,6 +13,7 @@ from movinet_runtime.classifier import Prediction
 from movinet_runtime.decisions import Selection
 from movinet_runtime.errors import MissingPackageError, OutputError
 from movinet_runtime.files import writing, written_whole
+from movinet_runtime.install import install_hint
 from movinet_runtime.outputs.animation import ANIMATIONS, LONGEST_ANIMATION, AnimationWriter
 from movinet_runtime.outputs.output import Sink
 from movinet_runtime.outputs.overlay import Overlay
@@ -162,7 +163,7 @@ class _VideoWriter:
             import av
         except ImportError as error:
             raise MissingPackageError(
-                "videos need PyAV: pip install 'movinet-runtime[video]'"
+                f"videos need PyAV: {install_hint('movinet-runtime[video]')}"
             ) from error
         self._av = av
         # A file of our own: PyAV leaves its file open when the disk is full.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from movinet_runtime.errors import MissingPackageError, SourceError
+from movinet_runtime.install import install_hint
 from movinet_runtime.sources.decode import reason, upright
 from movinet_runtime.sources.frame import Frame
 from movinet_runtime.sources.network import OPEN_TIMEOUT, READ_TIMEOUT
@@ -84,7 +85,7 @@ def open_video(path: Path, report: Say) -> FrameSource:
         import av
     except ImportError as error:
         raise MissingPackageError(
-            f"{path} needs PyAV to be read: pip install 'movinet-runtime[video]'"
+            f"{path} needs PyAV to be read: {install_hint('movinet-runtime[video]')}"
         ) from error
     try:
         with av.open(str(path)) as container:

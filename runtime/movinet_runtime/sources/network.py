@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Any
 
 from movinet_runtime.errors import MissingPackageError, SourceError
+from movinet_runtime.install import install_hint
 from movinet_runtime.sources.decode import reason, upright
 from movinet_runtime.sources.live import Grab, Opener
 
@@ -61,7 +62,7 @@ def opened(what: str, advice: str, **options: Any) -> Any:
         import av
     except ImportError as error:
         raise MissingPackageError(
-            f"{name} needs PyAV to be read: pip install 'movinet-runtime[video]'"
+            f"{name} needs PyAV to be read: {install_hint('movinet-runtime[video]')}"
         ) from error
     try:
         container = av.open(what, timeout=(OPEN_TIMEOUT, READ_TIMEOUT), **options)
