@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from movinet_convert import stream_graph
 from movinet_convert.cli import _outputs
 from movinet_convert.export import export
+from movinet_convert.graph import Op
 from movinet_convert.network import MoViNet, load_into_network
 from movinet_convert.parameters import Weights, random_weights
 from movinet_convert.proof import MAX_ERROR, Parity, ParityError, compared
@@ -315,3 +317,61 @@ def test_the_saved_models_of_today(form: str, shared: Path, tmp_path: Path) -> N
     (done,) = export(spec, str(source), {"float32": tmp_path / "a.tflite"}, frames=frames)
     assert done.parity[0].against == "the SavedModel, in TensorFlow"
     assert done.parity[0].error < MAX_ERROR
+
+
+def test_a_saved_model_that_would_do_more_than_arithmetic_is_not_run(tmp_path: Path) -> None:
+    """A graph that writes a file when it is called: read, not run, and the summary says so."""
+
+    from movinet_convert.backend import tf
+
+    mark = tmp_path / "it-ran"
+
+    def writes(x, gate):  # type: ignore[no-untyped-def]
+        with tf.control_dependencies([tf.io.write_file(str(mark), "x")]):
+            return tf.nn.relu6(x + 3.0) * 0.16667
+
+    spec = lookup("t0-stream").at(32)
+    with patch("tests.saved_model.sixth", writes):
+        folder = save_model(tmp_path / "hub", spec, random_weights(spec, CLASSES))
+    mark.unlink(missing_ok=True)  # tracing may have run it once
+    loaded = load_weights(str(folder), spec)
+    assert loaded.original is None
+    assert "WriteFile" in loaded.notes[0]
+    (done,) = export(spec, str(folder), {"float32": tmp_path / "a.tflite"}, resolution=32)
+    assert [one.against for one in done.parity] == ["the Keras network"]
+    assert not mark.exists()
+
+
+def test_a_tflite_wired_otherwise_is_refused_at_any_resolution(
+    weights: Weights, tmp_path: Path
+) -> None:
+    """Another activation, the same convolutions: only running the source can tell."""
+    from movinet_convert import flatbuffer
+
+    graph = stream_graph.build(SPEC, weights)
+    relu6 = [
+        op if op.kind != "HARD_SWISH" else Op("RELU6", op.inputs, op.outputs, {}, op.role)
+        for op in graph.ops
+    ]
+    graph.ops[:] = relu6
+    with patch.dict("movinet_convert.versions.RUNTIMES", {("RELU6", 1): "1.5.0"}):
+        content = flatbuffer.serialize(graph, "t0", {})
+    path = tmp_path / "other.tflite"
+    path.write_bytes(content)
+    for resolution in (32, 48):
+        with pytest.raises(ParityError, match=r"not what the .tflite file, in LiteRT computes"):
+            export(SPEC, str(path), {"float32": tmp_path / "a.tflite"}, resolution=resolution)
+    assert not (tmp_path / "a.tflite").exists()
+
+
+def test_secrets_of_an_address_appear_nowhere(tmp_path: Path) -> None:
+    for address in ("https://me:secret@127.0.0.1:1/x.tflite?token=hidden", "https:/me:secret@h/x"):
+        done = subprocess.run(
+            [*MOVINET, "export", "t0-stream", "-w", address, "-o", str(tmp_path / "a.tflite")],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert "secret" not in done.stdout + done.stderr
+        assert "hidden" not in done.stdout + done.stderr

@@ -211,3 +211,22 @@ def test_zero_is_exact_in_every_range(low: float, high: float) -> None:
     least, most = (-128 - zero) * scale, (127 - zero) * scale
     assert least <= min(low, 0) + scale
     assert most >= max(high, 0) - scale
+
+
+def test_a_bias_fits_its_int32_where_weights_are_tiny(tmp_path: Path) -> None:
+    spec = lookup("a0lite-stream").at(SIDE)
+    weights = random_weights(spec, CLASSES)
+    for name in ("block0_layer0/feature", "block1_layer0/temporal"):
+        weights[f"{name}/kernel"][:, :, :4] = 0
+        weights[f"{name}/kernel"][:, :, 4:8] *= 1e-7
+        weights[f"{name}/beta"][:8] = 3
+    float_graph = ours(spec, LoadedWeights(weights, "random:0", "0"))
+    spans = dict.fromkeys(needs_ranges(spec, "int8", float_graph), (-30.0, 30.0))
+    with np.errstate(all="raise"):
+        graph = transform(spec, "int8")(float_graph, Statistics(ranges=spans))
+    bias = graph.tensors["block0_layer0/feature/bias"]
+    assert bias.data is not None
+    assert bias.quantization is not None
+    real = bias.data * bias.quantization.scale.astype(np.float64)
+    expected = folded(next(u for u in units(spec, 7) if u.name == "block0_layer0/feature"), weights)
+    np.testing.assert_allclose(real, expected.bias, rtol=1e-3, atol=1e-3)

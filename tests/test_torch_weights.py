@@ -78,13 +78,13 @@ def test_what_is_no_state_dict_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("weights")
     save([1, 2], tmp_path / "list.pth")
     save(OrderedDict(a=3), tmp_path / "numbers.pth")
-    save(OrderedDict(), tmp_path / "big.pth", {"archive/byteorder2": b""})
+    save(OrderedDict(), tmp_path / "empty.pth")
     for name, message in {
         "cut": "not the zip",
         "text": "not the zip",
         "list": "no state dict",
         "numbers": "no state dict",
-        "big": "missing",
+        "empty": "no state dict",
         "gone": "no weights at",
     }.items():
         with pytest.raises(WeightsError, match=message) as caught:

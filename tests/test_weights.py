@@ -15,7 +15,8 @@ from movinet_convert.backend import tf
 from movinet_convert.network import load_into_network
 from movinet_convert.parameters import Weights, random_weights
 from movinet_convert.sources import load_weights
-from movinet_models.errors import WeightsError
+from movinet_convert.sources.published import find
+from movinet_models.errors import FetchError, WeightsError
 from movinet_models.family import ModelSpec, lookup
 from tests.reference import reference_name
 
@@ -179,17 +180,20 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 def test_hub_handle_is_downloaded(
     tmp_path: Path, served: tuple[Path, str], weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("MOVINET_CACHE", str(tmp_path / "cache"))
     folder = hub_model(tmp_path / "hub", weights, published=True)
     root, url = served
     with tarfile.open(root / "a0", "w:gz") as tar:
         tar.add(folder, arcname=".")
-    loaded = load_weights(f"{url}/a0", SPEC)
+    source, origin = find(f"{url}/a0?token=hidden", SPEC)
+    loaded = load_weights(source, SPEC, origin=origin)
     assert_same(loaded.weights, weights)
-    assert loaded.source == f"{url}/a0"
+    assert loaded.source.startswith(f"{url}/a0")
+    assert "hidden" not in loaded.source
+    assert loaded.licence == "not stated"
 
-    with pytest.raises(WeightsError, match="cannot download"):
-        load_weights(f"{url}/nothing-here", SPEC)
+    with pytest.raises(FetchError, match="404"):
+        find(f"{url}/nothing-here", SPEC)
 
 
 def test_keras_file_keeps_labels_and_resolution(tmp_path: Path, weights: Weights) -> None:

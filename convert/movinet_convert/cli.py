@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -144,7 +145,7 @@ def export(
         _outputs(spec.id, ["float32"], output)  # so that nothing is measured in vain
     drafts = tempfile.TemporaryDirectory(prefix="movinet-") if auto else nullcontext("")
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with (
         drafts as folder,
         Progress(
@@ -159,7 +160,7 @@ def export(
         def report(step: str) -> None:
             progress.update(task, description=step)
             if not console.is_terminal:
-                console.print(f"{step} ...", style="dim")
+                console.print(f"{step} ...", style="dim", markup=False)
 
         from movinet_convert.choose import candidates
         from movinet_convert.export import export as export_model  # NumPy and the schema
@@ -271,14 +272,15 @@ def _print(done: list[Any]) -> None:
     console = Console()
     for one in done:
         table = summary(one.inspection, title=str(one.path))
-        if one.variant == "float32" or one.fidelity is None:
+        if one is done[0]:
+            what = "" if one.variant == "float32" else "float32 "
             for parity in one.parity:
-                table.add_row(f"against {parity.against}", str(parity))
-        else:
+                table.add_row(f"{what}against {parity.against}", escape(str(parity)))
+        if one.fidelity is not None:
             table.add_row("against float32", _fidelity(one.fidelity))
         console.print(table)
     for note in done[0].notes:
-        console.print(f"note: {note}", style="yellow")
+        console.print(f"note: {note}", style="yellow", markup=False)
 
 
 def _fidelity(fidelity: Any) -> str:

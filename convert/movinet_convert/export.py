@@ -29,10 +29,10 @@ from movinet_convert.proof import (
     model_logits,
 )
 from movinet_convert.quantize import (
-    CALIBRATED,
     HALF,
     REDUCED_PRECISION,
     Statistics,
+    needs_moments,
     needs_ranges,
     transform,
 )
@@ -149,6 +149,7 @@ def export(
     loaded = load_weights(source, spec, gate=gate, origin=origin)
     spec = spec.at(resolution or loaded.resolution)
     labels, notes = _labels(labels, loaded)
+    notes += loaded.notes
     if loaded.gate is not None:
         other = next(gate for gate in GATES if gate != loaded.gate)
         change = "" if loaded.folded else f"; --gate {other} changes it"
@@ -159,11 +160,17 @@ def export(
     frames = frames or (None if spec.streams else loaded.clip_frames) or spec.architecture.frames
     graph = _graph(spec, loaded, frames)
     pictures, name = parity_clip(spec, clip, PARITY_FRAMES if spec.streams else frames)
-    parity, more = prove(spec, loaded, graph, pictures, name, report)
+    parity = against_source(spec, loaded, clip, report)
+    if not parity:
+        notes.append("the source cannot be run: compared with the Keras network alone")
+    report("running the Keras network")
+    parity.append(against_keras(spec, loaded, graph, pictures, name))
     failures = [one.failure() for one in parity if not one.holds]
     if failures and not force:
-        raise ParityError(f"{loaded.source}: {failures[0]}; --force writes it all the same")
-    notes += more + [f"FORCED: {failure}" for failure in failures]
+        advice = f"; its gate was taken for {loaded.gate}: --gate" if loaded.gate else ""
+        advice = "" if loaded.folded else advice
+        raise ParityError(f"{loaded.source}: {failures[0]}{advice}; --force writes it all the same")
+    notes += [f"FORCED: {failure}" for failure in failures]
     statistics, clips, more = _statistics(graph, spec, loaded, set(outputs), calibrate, report)
     notes += more
     about = metadata.describe(spec, loaded, labels)
@@ -197,40 +204,38 @@ def export(
     return [result for _, result in made]
 
 
-def prove(
-    spec: ModelSpec,
-    loaded: LoadedWeights,
-    graph: Graph,
-    pictures: Pictures,
-    clip: str,
-    report: Report = lambda step: None,
-) -> tuple[list[Parity], list[str]]:
-    """Compare a float32 graph with its source, if that can be run, and with the Keras network.
+def against_source(
+    spec: ModelSpec, loaded: LoadedWeights, clip: Path | None, report: Report = lambda step: None
+) -> list[Parity]:
+    """Compare a float32 graph of weights with their source, if that can be run; else nothing.
 
-    Returns:
-        The comparisons, the source's first, and notes on what could not be compared.
+    A source that takes one size or one number of frames is compared at that.
     """
-    count = len(pictures)
-    found = model_logits(flatbuffer.serialize(graph, "parity", {}), pictures)
-    parity, notes = [], []
     original = loaded.original
     if original is None:
-        notes.append("the source cannot be run: compared with the Keras network alone")
-    elif original.resolution not in (None, spec.resolution):
-        notes.append(f"not compared with {original.what}: it takes {original.resolution} pixels")
-    elif original.frames not in (None, count):
-        notes.append(f"not compared with {original.what}: it takes {original.frames} frames")
-    else:
-        report(f"running {original.what}")
-        if original.unrounded is not None:
-            against = f"{original.what}, its rounding taken out"
-            parity.append(compared(found, original.unrounded(pictures), against, count, clip))
-        expected = original.logits(pictures)
-        parity.append(compared(found, expected, original.what, count, clip, original.rounds))
-    report("running the Keras network")
+        return []
+    spec = spec.at(original.resolution)
+    frames = PARITY_FRAMES if spec.streams else original.frames or PARITY_FRAMES
+    report(f"running {original.what}")
+    pictures, name = parity_clip(spec, clip, frames)
+    content = flatbuffer.serialize(_graph(spec, loaded, frames), "parity", {})
+    found = model_logits(content, pictures)
+    parity = []
+    if original.unrounded is not None:
+        against = f"{original.what}, its rounding taken out"
+        parity.append(compared(found, original.unrounded(pictures), against, frames, name))
+    expected = original.logits(pictures)
+    parity.append(compared(found, expected, original.what, frames, name, original.rounds))
+    return parity
+
+
+def against_keras(
+    spec: ModelSpec, loaded: LoadedWeights, graph: Graph, pictures: Pictures, clip: str
+) -> Parity:
+    """Compare a float32 graph with the Keras network of the same weights."""
+    found = model_logits(flatbuffer.serialize(graph, "parity", {}), pictures)
     expected = keras_logits(spec, loaded, pictures)
-    parity.append(compared(found, expected, "the Keras network", count, clip))
-    return parity, notes
+    return compared(found, expected, "the Keras network", len(pictures), clip)
 
 
 def judge(
@@ -272,15 +277,17 @@ def _statistics(
 ) -> tuple[Statistics, Clips | None, list[str]]:
     """Measure what the variants' transforms need to know, on clips."""
     notes: list[str] = []
-    ranges = dict(loaded.ranges)
-    unknown = [
-        name for v in variants for name in needs_ranges(spec, v, graph) if name not in ranges
-    ]
-    wanted = spec.streams and (calibrate is None or bool(calibrate))
-    if not variants & CALIBRATED:
-        return Statistics(ranges=ranges), None, notes
+    needed = {name for v in variants for name in needs_ranges(spec, v, graph)}
+    # Clips that the user names say more about what the model will see than the source does.
+    ranges = {} if calibrate else dict(loaded.ranges)
+    unknown = sorted(needed - ranges.keys())
+    if needed and not unknown:
+        notes.append("ranges of int8 activations are the source's")
+    rounds = any(needs_moments(spec, v) for v in variants)
+    wanted = rounds and spec.streams and (calibrate is None or bool(calibrate))
     if not wanted and not unknown:
-        notes.append("not calibrated: int8 weights are rounded to the nearest")
+        if rounds:
+            notes.append("not calibrated: int8 weights are rounded to the nearest")
         return Statistics(ranges=ranges), None, notes
     side, fps = (spec.resolution, spec.resolution), spec.architecture.fps
     if not calibrate:

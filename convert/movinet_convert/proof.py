@@ -85,7 +85,7 @@ def compared(
     differences = np.abs(found.astype(np.float64) - expected)
     worst = differences.max(axis=1)
     frame = int(np.argmax(np.where(np.isnan(worst), np.inf, worst)))
-    spread = float(np.ptp(expected))
+    spread = float(np.ptp(expected) or np.abs(expected).max())  # one logit has no range
     return Parity(
         against,
         float(worst[frame] / spread) if spread else float("nan"),

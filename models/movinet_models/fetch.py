@@ -10,6 +10,7 @@ the checksum of its first download. Needs the extra ``movinet-models[pull]``.
 """
 
 import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -60,7 +61,6 @@ BY_HAND = "by-hand"
 # What the sources of a kind give out.
 CONTENTS: dict[str, tuple[Content, ...]] = {
     "kaggle": ("savedmodel", "tflite"),
-    "huggingface": ("tflite", "torch"),
     "hub": ("savedmodel", "tflite"),
     "garden": ("checkpoint",),
     "pytorch": ("torch",),
@@ -125,14 +125,19 @@ def pull(
         found = cached(model_id, dataset, kinds)
         if found is not None:
             return found
+    by_hand = Slot(cache_folder() / model_id / dataset / BY_HAND)
     failures: list[tuple[Source, str]] = []
     for row in rows:
         slot = _slot(model_id, row)
         try:
-            return _obtain(slot, row.url, row, progress, again, limits)
+            fetched = _obtain(slot, row.url, row, progress, again, limits)
         except UnavailableError as error:
             failures.append((row, str(error)))
             progress(f"{row.kind}: {error}", 0, None)
+            continue
+        if again:  # what was brought by hand would come before it
+            shutil.rmtree(by_hand.folder, ignore_errors=True)
+        return fetched
     raise FetchError(_all_failed(model_id, dataset, failures))
 
 

@@ -34,7 +34,7 @@ def pull(
     ] = None,
     source: Annotated[
         list[str] | None,
-        typer.Option(help="kaggle, huggingface, hub, garden or pytorch; repeat it. Default: all."),
+        typer.Option(help="kaggle, hub, garden or pytorch; repeat it. Default: all."),
     ] = None,
     dataset: Annotated[
         str, typer.Option(help="kinetics-600, or kinetics-400 (base models).")
@@ -61,7 +61,7 @@ def pull(
     """
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -92,7 +92,7 @@ def pull(
         print(json.dumps(_as_json(fetched, path), indent=2))
         return
     print(path)
-    console.print(f"sha256   {fetched.sha256}", highlight=False, soft_wrap=True)
+    console.print(f"sha256   {fetched.sha256}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"from     {fetched.url}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"licence  {fetched.licence}", highlight=False, markup=False)
     console.print(f"next:    {_next(model, dataset, path)}", highlight=False, soft_wrap=True)

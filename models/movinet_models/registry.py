@@ -13,7 +13,7 @@ from movinet_models.family import Gate
 
 KINETICS_600, KINETICS_400 = "kinetics-600", "kinetics-400"
 DATASETS = (KINETICS_600, KINETICS_400)
-KINDS = ("kaggle", "huggingface", "hub", "garden", "pytorch")
+KINDS = ("kaggle", "hub", "garden", "pytorch")
 LAYOUTS = (".tar.gz", ".pth", ".tflite")
 
 LICENCE = "Apache-2.0"

@@ -50,6 +50,12 @@ def transform(spec: ModelSpec, variant: str) -> Transform:
     return VARIANTS[variant]
 
 
+def needs_moments(spec: ModelSpec, variant: str) -> bool:
+    """Whether a variant rounds weights by what calibration knows of their inputs."""
+    fixed = variant == "int8" and spec.architecture.activation == "relu6"
+    return variant in CALIBRATED and not fixed
+
+
 def needs_ranges(spec: ModelSpec, variant: str, graph: Graph) -> list[str]:
     """Name the tensors of which a variant's transform must know the range."""
     fixed = variant == "int8" and spec.architecture.activation == "relu6"
@@ -67,6 +73,7 @@ __all__ = [
     "fixed_int8",
     "half",
     "int8_states",
+    "needs_moments",
     "needs_ranges",
     "transform",
 ]

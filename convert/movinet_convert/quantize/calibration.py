@@ -181,8 +181,8 @@ def observed_ranges(
     high = dict.fromkeys(names, -np.inf)
     for values in observed(graph, names, seen.streams()):
         for name, value in values.items():
-            low[name] = min(low[name], float(value.min()))
-            high[name] = max(high[name], float(value.max()))
+            low[name] = float(np.minimum(low[name], value.min()))  # NaN stays
+            high[name] = float(np.maximum(high[name], value.max()))
     return {name: (low[name], high[name]) for name in names}
 
 

@@ -25,6 +25,7 @@ UNCHANGED = ("RESHAPE", "CONCATENATION", "SLICE")  # operators that move codes
 IMAGE = Quantization(np.array([1 / 255], np.float32), np.array([-128], np.int64))
 # All zeros must mean "no frames yet" also to clients that know nothing of zero points. So what
 # goes into a stream buffer has its zero in the middle, and 7 bits for what relu6 leaves.
+LARGEST_BIAS = 2.0**30  # codes; their sum with the products must be an int32 too
 BUFFERED = Quantization(np.array([6 / 127], np.float32), np.zeros(1, np.int64))
 
 
@@ -93,15 +94,17 @@ class _Fixed:
     def _convolution(self, op: Op, codes: Quantization) -> None:
         _, filters, bias = op.inputs
         (output,) = op.outputs
-        weights = rounded(self.graph.tensors[filters], axis=CONVOLUTIONS[op.kind])
+        values = np.asarray(self.graph.tensors[bias].data, np.float64)
+        # A channel of tiny weights would have a scale in which its bias is no int32.
+        least = np.abs(values) / (float(codes.scale[0]) * LARGEST_BIAS)
+        weights = rounded(self.graph.tensors[filters], axis=CONVOLUTIONS[op.kind], least=least)
         assert weights.quantization is not None  # noqa: S101 (what rounded is for)
         scale = codes.scale * weights.quantization.scale
-        values = self.graph.tensors[bias].data
         self.result.tensors[filters] = weights
         self.result.tensors[bias] = replace(
             self.graph.tensors[bias],
             dtype=np.dtype(np.int32),
-            data=np.rint(np.asarray(values, np.float64) / scale).astype(np.int32),
+            data=np.rint(values / scale).astype(np.int32),
             quantization=Quantization(scale, np.zeros(len(scale), np.int64)),
         )
         if output in self.buffered:

@@ -14,7 +14,12 @@ Matrix = NDArray[np.float64]
 DAMPING = 0.01
 
 
-def rounded(tensor: Tensor, moments: Matrix | None = None, axis: int = 0) -> Tensor:
+def rounded(
+    tensor: Tensor,
+    moments: Matrix | None = None,
+    axis: int = 0,
+    least: Matrix | None = None,
+) -> Tensor:
     """Return filters as int8.
 
     Args:
@@ -22,12 +27,15 @@ def rounded(tensor: Tensor, moments: Matrix | None = None, axis: int = 0) -> Ten
         moments: second moments [in, in] of a pointwise convolution's input, to round by
             :func:`compensated`; None rounds each weight to the nearest.
         axis: of the output channels: 0, in depthwise filters 3.
+        least: of each channel's scale [channels].
     """
     if tensor.data is None:
         raise ValueError(f"{tensor.name} is no constant")
     by_channel = np.moveaxis(tensor.data, axis, 0)
     rows = by_channel.reshape(len(by_channel), -1).astype(np.float64)
     scales = np.maximum(np.abs(rows).max(axis=1) / CODES, np.finfo(np.float32).tiny)
+    if least is not None:
+        scales = np.maximum(scales, least)
     scales = scales.astype(np.float32).astype(np.float64)
     if moments is None:
         codes = np.clip(np.rint(rows / scales[:, None]), -CODES, CODES)

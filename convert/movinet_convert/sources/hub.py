@@ -1,5 +1,7 @@
 """SavedModels in the layout of the hub: variables by name, signatures that run."""
 
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,33 @@ from movinet_models.family import Gate, ModelSpec
 from movinet_runtime.preprocess import SCALE
 
 GRAPH = "saved_model.pb"
+IMAGE = "image"
 CALL, INIT_STATES, SERVING = "call", "init_states", "serving_default"
 # What each form of the gate multiplies with, where a graph computes it as it is written.
 SLOPES: dict[float, Gate] = {
     float(np.float32(0.2)): "fifth",
     float(np.float32(HARD_SIGMOIDS["sixth"].slope)): "sixth",
 }
+
+SQUEEZE_EXCITATION = re.compile(r"(?:^|/)se(?:_expand)?/")
+# Operators that compute, read the model's own variables, or call functions of the graph.
+# fmt: off
+PLAIN = frozenset((
+    "Add", "AddN", "AddV2", "AvgPool", "AvgPool3D", "BiasAdd", "BroadcastTo", "Cast", "Concat",
+    "ConcatV2", "Const", "Conv2D", "Conv3D", "Cos", "Cumsum", "DepthwiseConv2dNative",
+    "DisableCopyOnRead", "Div", "DivNoNan", "Einsum", "Elu", "Equal", "Exp", "ExpandDims",
+    "Fill", "FloorDiv", "FloorMod", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3",
+    "GatherV2", "Greater", "GreaterEqual", "Identity", "IdentityN", "If", "LeakyRelu", "Less",
+    "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "MatMul", "BatchMatMulV2", "Max",
+    "MaxPool", "Maximum", "Mean", "Min", "Minimum", "Mul", "Neg", "NoOp", "Pack", "Pad",
+    "PadV2", "PartitionedCall", "Placeholder", "Pow", "Prod", "Range", "ReadVariableOp",
+    "RealDiv", "Reciprocal", "Relu", "Relu6", "Reshape", "Rsqrt", "Select", "SelectV2", "Shape",
+    "Sigmoid", "Sin", "Slice", "Softmax", "SpaceToBatchND", "BatchToSpaceND", "Split", "SplitV",
+    "Sqrt", "Square", "SquaredDifference", "Squeeze", "StatefulPartitionedCall", "StatelessIf",
+    "StatelessWhile", "StopGradient", "StridedSlice", "Sub", "Sum", "Tanh", "Tile", "Transpose",
+    "Unpack", "VarHandleOp", "While", "ZerosLike", "OnesLike", "Rank", "Size", "ConcatOffset"
+))
+# fmt: on
 
 
 def reads(path: Path) -> bool:
@@ -38,14 +61,23 @@ def read(path: Path, spec: ModelSpec) -> Read:
         raise WeightsError(f"{path} holds no SavedModel")
     tensors, files = read_checkpoint(folder / "variables" / "variables", by_name=True)
     meta = _meta_graph(folder)
-    gate = _gate(meta) if spec.gated else None
-    runs = {CALL, INIT_STATES} if spec.streams else {SERVING}
-    original = None
-    if runs <= set(meta.signature_def):
-        run = partial(_stream if spec.streams else _clip, folder)
-        original = Original("the SavedModel, in TensorFlow", run, from_folder=True)
+    gate, original, note = None, None, ""
+    if spec.gated:
+        gate = _gate(meta)
+    runs = (CALL, INIT_STATES) if spec.streams else (SERVING,)
+    if strange := _not_plain(meta, runs):
+        note = f"the SavedModel is not run: {strange}"
+    else:
+        original = Original(
+            "the SavedModel, in TensorFlow",
+            partial(_run, _stream if spec.streams else _clip, folder),
+            *_sizes(meta.signature_def[runs[0]]),
+            from_folder=True,
+        )
     reason = "its own graph computes it"
-    return Read(tensors, files, gate, reason if gate else "", original)
+    return Read(
+        tensors, files, gate, reason if gate else "", original, notes=(note,) if note else ()
+    )
 
 
 def _folder(path: Path) -> Path | None:
@@ -67,18 +99,83 @@ def _meta_graph(folder: Path) -> Any:
 
 
 def _gate(meta: Any) -> Gate | None:
-    """Look for the slopes of the hard sigmoids among the constants of squeeze-excitation."""
+    """Look for the slopes of the hard sigmoids where squeeze-excitation multiplies with them.
+
+    Graphs name their nodes after the layers, ``.../se/...``; where none does, all constants
+    are looked at.
+    """
     from movinet_convert.backend import tf
 
-    found = set()
-    for function in meta.graph_def.library.function:
-        for node in function.node_def:
-            if node.op != "Const" or node.attr["value"].tensor.dtype != tf.float32.as_datatype_enum:
-                continue
-            value = tf.make_ndarray(node.attr["value"].tensor)
-            if value.size == 1 and float(value.ravel()[0]) in SLOPES:
-                found.add(SLOPES[float(value.ravel()[0])])
-    return found.pop() if len(found) == 1 else None
+    nodes = [n for f in meta.graph_def.library.function for n in f.node_def if n.op == "Const"]
+    inside = [node for node in nodes if SQUEEZE_EXCITATION.search(node.name)]
+    for chosen in (inside, nodes):
+        values = [
+            tf.make_ndarray(node.attr["value"].tensor)
+            for node in chosen
+            if node.attr["value"].tensor.dtype == tf.float32.as_datatype_enum
+        ]
+        found = {SLOPES.get(float(value.ravel()[0])) for value in values if value.size == 1} - {
+            None
+        }
+        if len(found) == 1:
+            return found.pop()
+    return None
+
+
+def _not_plain(meta: Any, signatures: Sequence[str]) -> str:
+    """Say why a SavedModel is not run: it is a program, and may only be arithmetic.
+
+    What its signatures reach must be on the list of operators, and nothing else may be run by
+    loading it.
+    """
+    missing = [name for name in signatures if name not in meta.signature_def]
+    if missing:
+        return f"it has no signature '{missing[0]}'"
+    inputs = meta.signature_def[signatures[0]].inputs
+    if IMAGE not in inputs:
+        return f"its signature '{signatures[0]}' takes no '{IMAGE}'"
+    if any(node.WhichOneof("kind") == "resource" for node in meta.object_graph_def.nodes):
+        return "it makes resources when it is loaded"
+    nodes = {node.name: node for node in meta.graph_def.node}
+    functions = {f.signature.name: f.node_def for f in meta.graph_def.library.function}
+    pending = [
+        nodes[output.name.partition(":")[0]]
+        for signature in meta.signature_def.values()
+        for output in signature.outputs.values()
+        if output.name.partition(":")[0] in nodes
+    ]
+    seen: set[str] = set()
+    while pending:
+        node = pending.pop()
+        if node.op not in PLAIN and node.op not in functions:
+            return f"it has the operator {node.op}, which is not on the list of plain arithmetic"
+        called = {node.op} | {a.func.name for a in node.attr.values() if a.HasField("func")}
+        for name in called & functions.keys() - seen:
+            seen.add(name)
+            pending += functions[name]
+        for source in node.input:
+            name = source.lstrip("^").partition(":")[0]
+            if name in nodes and name not in seen and nodes[name] is not node:
+                seen.add(name)
+                pending.append(nodes[name])
+    return ""
+
+
+def _sizes(signature: Any) -> tuple[int | None, int | None]:
+    """Return the one side and the one number of frames that a signature takes; None: any."""
+    _, frames, height, *_ = (dim.size for dim in signature.inputs[IMAGE].tensor_shape.dim)
+    one = signature.inputs.keys() != {IMAGE}  # a stream takes one frame at a time
+    return (None if height < 0 else height), (None if frames < 0 or one else frames)
+
+
+def _run(run: Callable[[Path, Pictures], Array], folder: Path, pictures: Pictures) -> Array:
+    from movinet_convert.backend import tf
+
+    try:
+        return run(folder, pictures)
+    except (tf.errors.OpError, ValueError, TypeError, KeyError, OSError) as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise WeightsError(f"the SavedModel cannot be run: {reason}") from error
 
 
 def _stream(folder: Path, pictures: Pictures) -> Array:
@@ -93,8 +190,7 @@ def _stream(folder: Path, pictures: Pictures) -> Array:
     for picture in pictures:
         outputs = dict(call(image=tf.constant(picture[None, None] * SCALE), **states))
         states = {name: outputs.pop(name) for name in states}
-        (answer,) = outputs.values()
-        logits.append(np.asarray(answer)[0])
+        logits.append(_answer(outputs)[0])
     return np.stack(logits)
 
 
@@ -102,8 +198,14 @@ def _clip(folder: Path, pictures: Pictures) -> Array:
     from movinet_convert.backend import tf
 
     outputs = _loaded(folder).signatures[SERVING](image=tf.constant(pictures[None] * SCALE))
-    (answer,) = outputs.values()
-    return np.asarray(answer)
+    return _answer(dict(outputs))
+
+
+def _answer(outputs: dict[str, Any]) -> Array:
+    """Return the logits among what is no state: what is called so, or the only output."""
+    if "logits" not in outputs and len(outputs) != 1:
+        raise ValueError(f"which of its outputs are logits: {', '.join(sorted(outputs))}")
+    return np.asarray(outputs.get("logits", next(iter(outputs.values()))))
 
 
 def _loaded(folder: Path) -> Any:

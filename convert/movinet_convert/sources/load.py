@@ -64,7 +64,7 @@ def load_weights(
         read = _read(inner, spec, source)
         weights, new = fit(read.tensors, spec, classes, source)
         digest = _digest(_chunks([path] if inner != path else read.files))
-    if origin is None and (row := by_sha256(digest)):
+    if (origin is None or origin.licence == NOT_STATED) and (row := by_sha256(digest)):
         origin = Origin(row.url, row.licence, row.gate)
     chosen, reason = choose_gate(spec, gate, read, origin, source)
     original = read.original
@@ -87,6 +87,7 @@ def load_weights(
         read.int8_share,
         read.ranges,
         read.folded,
+        read.notes,
     )
 
 

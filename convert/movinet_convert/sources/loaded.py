@@ -60,6 +60,7 @@ class Read:
         int8_share: share of the values that were int8 in the source, whose rounding stays.
         ranges: what int8 activations of the source stood for, by the name of our tensor.
         folded: batch norm is folded into kernels: its statistics are gone.
+        notes: what a user should know.
     """
 
     tensors: Mapping[str, NDArray[Any]]
@@ -75,6 +76,7 @@ class Read:
     int8_share: float = 0.0
     ranges: Mapping[str, Range] = field(default_factory=dict)
     folded: bool = False
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class LoadedWeights:
     int8_share: float = 0.0
     ranges: Mapping[str, Range] = field(default_factory=dict)
     folded: bool = False
+    notes: Sequence[str] = ()
 
     @property
     def classes(self) -> int:
@@ -138,6 +141,6 @@ def choose_gate(
         return read.gate, read.gate_reason
     if origin is not None and origin.gate is not None:
         return origin.gate, "published weights"
-    if any(PUBLISHED_NAME.match(part) for part in Path(source).parts[-2:]):
+    if any(PUBLISHED_NAME.match(part) for part in Path(source).absolute().parts[-2:]):
         return "fifth", "the name is that of the weights published in 2021"
-    return DEFAULT_GATE, "a checkpoint does not tell; Model Garden's since 2022"
+    return DEFAULT_GATE, "the source does not tell; Model Garden's since 2022"

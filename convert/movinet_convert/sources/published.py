@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from movinet_convert.sources.loaded import NOT_STATED, Origin
+from movinet_convert.sources.loaded import Origin
 from movinet_models.family import ModelSpec
-from movinet_models.fetch import Fetched, Progress, download, pull, silent
+from movinet_models.fetch import Fetched, Progress, download, is_url, pull, silent
 from movinet_models.registry import DATASETS, KINETICS_600
 
 
@@ -24,7 +24,7 @@ def find(
     """
     if weights is None or weights in DATASETS:
         return _known(pull(spec.id, weights or KINETICS_600, progress=progress))
-    if "://" in weights:
+    if is_url(weights):
         return _known(download(weights, progress=progress))
     return weights, None
 
@@ -46,5 +46,5 @@ def shown(report: Callable[[str], None]) -> Progress:
 
 def _known(fetched: Fetched) -> tuple[str, Origin]:
     row = fetched.source
-    licence, gate = (NOT_STATED, None) if row is None else (row.licence, row.gate)
-    return str(fetched.path), Origin(fetched.url, licence, gate)
+    gate = None if row is None else row.gate
+    return str(fetched.path), Origin(fetched.url, fetched.licence, gate)

@@ -1,5 +1,6 @@
 """Any MoViNet .tflite, float32, float16, dynamic or int8: published, fine-tuned, or ours."""
 
+import contextlib
 import io
 import zipfile
 from functools import partial
@@ -15,8 +16,9 @@ from movinet_convert.sources.loaded import Original, Range, Read
 from movinet_convert.sources.tflite_float import UnreadableError, Unrounded, as_graph, unrounded
 from movinet_convert.sources.tflite_walk import Found, network
 from movinet_models.errors import WeightsError
-from movinet_models.family import MODEL_IDS, Gate, ModelSpec, lookup
+from movinet_models.family import GATES, MODEL_IDS, Gate, ModelSpec, lookup
 from movinet_runtime.classifier import read_labels
+from movinet_runtime.description import Description
 from movinet_runtime.errors import LabelsError, ModelFileError
 from movinet_runtime.model_file import ModelFile
 
@@ -40,10 +42,10 @@ def read(path: Path, spec: ModelSpec) -> Read:
         raise WeightsError(f"{path} holds no {ENDING} file")
     try:
         model = ModelFile.read(file)
-        about = model.metadata
+        about, described = model.metadata, model.description
     except ModelFileError as error:
         raise WeightsError(str(error)) from error
-    said: Gate | None = about.get("gate")
+    said = _said(file, described)
     try:
         plain = unrounded(model.content)
         graph = as_graph(plain.model)
@@ -58,6 +60,10 @@ def read(path: Path, spec: ModelSpec) -> Read:
     image = graph.shape(next(t for name, t in graph.inputs.items() if name not in graph.outputs))
     frames = None if spec.streams else image[1]
     classes = len(found.tensors["classifier/bias"])
+    labels, clip_frames = (
+        (None if described is None else described.labels),
+        about.get("clip_frames"),
+    )
     gate = (said or found.gate or DEFAULT_GATE) if spec.gated else None
     reason = "the file says so" if said else "its own graph computes it"
     return Read(
@@ -73,15 +79,23 @@ def read(path: Path, spec: ModelSpec) -> Read:
             plain.rounds,
             partial(model_logits, pack(plain.model)) if plain.rounds else None,
         ),
-        about.get("labels") or _labels(file, model.content, classes),
+        _labels(file, model.content, classes) if labels is None else list(labels),
         image[2],
-        about.get("clip_frames", frames),
-        about.get("horizon"),
-        about.get("weights", {}).get("licence"),
+        clip_frames if isinstance(clip_frames, int) and clip_frames > 0 else frames,
+        None if described is None else described.horizon or None,
+        None if described is None else described.licence,
         _int8_share(plain, found),
         _ranges(plain, found),
         folded=True,
     )
+
+
+def _said(file: Path, described: Description | None) -> Gate | None:
+    if described is None or described.gate is None:
+        return None
+    if described.gate not in GATES:
+        raise WeightsError(f"{file} has a gate that nobody knows: {described.gate}")
+    return described.gate
 
 
 def _file(path: Path) -> Path | None:
@@ -118,13 +132,13 @@ def _ranges(plain: Unrounded, found: Found) -> dict[str, Range]:
 def _labels(file: Path, content: bytes, classes: int) -> list[str] | None:
     """Find as many labels as there are classes, in the file's own archive or beside it."""
     texts = []
-    if zipfile.is_zipfile(io.BytesIO(content)):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            texts = [
-                archive.read(entry).decode("utf-8", "replace").splitlines()
-                for entry in archive.infolist()
-                if entry.filename.endswith(".txt") and entry.file_size < 1 << 20
-            ]
+    damaged = (zipfile.BadZipFile, RuntimeError, OSError, NotImplementedError)
+    with contextlib.suppress(*damaged), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        texts = [
+            archive.read(entry).decode("utf-8", "replace").splitlines()
+            for entry in archive.infolist()
+            if entry.filename.endswith(".txt") and entry.file_size < 1 << 20
+        ]
     for beside in (file.with_suffix(".txt"), *(file.parent / name for name in BESIDE)):
         try:
             texts += [read_labels(beside)] if beside.is_file() else []

@@ -26,6 +26,7 @@ DTYPES: dict[int, Any] = {
     tfl.TensorType.UINT8: np.uint8,
     tfl.TensorType.BOOL: np.bool_,
 }
+FLOATS = (tfl.TensorType.FLOAT32, tfl.TensorType.FLOAT16)
 BORDERS = ("QUANTIZE", "DEQUANTIZE")
 
 
@@ -65,6 +66,8 @@ def unrounded(content: bytes) -> Unrounded:
     for index, tensor in enumerate(graph.tensors):
         data = _constant(model, content, tensor)
         scale, zero_point, axis = _quantization(tensor)
+        if tensor.type in FLOATS:
+            scale = None  # left over from a quantizer; a float is what it is
         if data is not None:
             if scale is None and tensor.type != tfl.TensorType.FLOAT16:
                 _store(model, tensor, data)
@@ -146,8 +149,9 @@ def _quantization(tensor: Any) -> tuple[NDArray[Any] | None, NDArray[Any], int]:
     found = tensor.quantization
     if found is None or found.scale is None or not len(found.scale):
         return None, np.zeros(1, np.int64), 0
+    scale = np.asarray(found.scale, np.float64)
     zero_point = np.zeros(1) if found.zeroPoint is None else np.asarray(found.zeroPoint)
-    return np.asarray(found.scale, np.float64), zero_point, int(found.quantizedDimension)
+    return scale, np.broadcast_to(zero_point, scale.shape), int(found.quantizedDimension)
 
 
 def _real(

@@ -133,17 +133,23 @@ def _state_dict(path: Path) -> dict[str, NDArray[Any]]:
                 raise WeightsError(f"{path} was written on a big-endian machine")
             content = io.BytesIO(archive.read(pickled))
             found = _Unpickler(content, path, partial(_storage, archive, folder)).load()
-    except (zipfile.BadZipFile, OSError, KeyError, EOFError) as error:
-        raise WeightsError(f"cannot read {path}: {error}") from error
-    except (pickle.UnpicklingError, ValueError, TypeError, IndexError, AttributeError) as error:
-        raise WeightsError(f"cannot read the state dict in {path}: {error}") from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict) or not all(
-        isinstance(key, str) and isinstance(value, np.ndarray) for key, value in found.items()
+    except WeightsError:
+        raise
+    except Exception as error:  # whatever a hostile zip or pickle makes its readers raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"cannot read the state dict in {path}: {reason}") from error
+    inner = _entries(found).get("state_dict", found)
+    tensors = _entries(inner)
+    if not tensors or not all(
+        isinstance(key, str) and isinstance(value, np.ndarray) for key, value in tensors.items()
     ):
         raise WeightsError(f"{path} holds no state dict (tensors by name)")
-    return dict(found)
+    return tensors
+
+
+def _entries(found: Any) -> dict[Any, Any]:
+    """Return what a dictionary holds; its own methods are what the pickle made of them."""
+    return dict(dict.items(found)) if isinstance(found, dict) else {}
 
 
 def _pickle_in(path: Path) -> str | None:
@@ -176,8 +182,9 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         known: dict[tuple[str, str], Any] = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+            ("collections", "OrderedDict"): type("OrderedDict", (OrderedDict,), {}),
+            # Made anew for each file: a pickle may write to what it is given.
+            ("torch._utils", "_rebuild_tensor_v2"): lambda *arguments: _tensor(*arguments),
             ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
         } | {("torch", storage): np.dtype(f"<{kind}") for storage, kind in STORAGES.items()}
         if (module, name) not in known:

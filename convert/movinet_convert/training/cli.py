@@ -123,7 +123,7 @@ def train(
 
     console = Console(stderr=True)
     listed = find_clips(data)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(
         *columns, console=console, disable=not console.is_terminal, transient=True
     ) as progress:
@@ -189,6 +189,8 @@ def train(
 def _check_options(spec: ModelSpec, gate: str | None, weights: str | None, output: Path) -> None:
     if gate not in (None, *GATES):
         raise UsageError(f"--gate is {' or '.join(GATES)}, not '{gate}'")
+    if gate is not None and not spec.gated:
+        raise UsageError(f"{spec.id} has no hard sigmoid: --gate does not apply")
     if output.suffix != ".keras":
         raise UsageError(f"--output must end in .keras, {output} does not")
     if not output.parent.is_dir():
@@ -209,7 +211,9 @@ def _checkpoint(output: Path, resume: bool) -> Path:
 
 def _say(console: Console, skipped: Iterable[str]) -> None:
     for reason in skipped:
-        console.print(f"skipped: {reason}", style="yellow", highlight=False, soft_wrap=True)
+        console.print(
+            f"skipped: {reason}", style="yellow", highlight=False, markup=False, soft_wrap=True
+        )
 
 
 def _network(
@@ -231,9 +235,27 @@ def _network(
         network = MoViNet(spec.id, len(labels), spec.resolution, labels, dropout, gate=chosen)
         return network, False
     source, origin = find(weights, spec, shown(report))
-    loaded = load_weights(source, spec, len(labels), cast(Gate | None, gate), origin)
+    form = cast(Gate | None, gate)
+    loaded = load_weights(source, spec, None, form, origin)
+    _check_source(loaded, spec, report)
+    if loaded.classes != len(labels):
+        loaded = load_weights(source, spec, len(labels), form, origin)
     network = load_into_network(spec, loaded.weights, labels, dropout, gate=loaded.hard_sigmoid)
     return network, loaded.folded
+
+
+def _check_source(loaded: Any, spec: ModelSpec, report: Callable[[str], None]) -> None:
+    """Refuse weights that do not compute what their source does.
+
+    Raises:
+        ParityError: they do not.
+    """
+    from movinet_convert.export import against_source
+    from movinet_convert.proof import ParityError
+
+    for parity in against_source(spec, loaded, None, report):
+        if not parity.holds:
+            raise ParityError(f"{loaded.source}: {parity.failure()}")
 
 
 def _shown(progress: Progress, console: Console, epochs: int) -> Any:

@@ -16,7 +16,7 @@ from movinet_runtime.model_file import ModelFile
 from movinet_runtime.tensors import TensorSpec
 
 # The two forms of the hard sigmoid in squeeze-excitation.
-GATES = {"fifth": "clip(x/5 + 1/2, 0, 1)", "sixth": "relu6(x + 3) / 6"}
+GATES = {"fifth": "clip(x/5 + 1/2, 0, 1)", "sixth": "relu6(x + 3) * 0.16667"}
 
 
 def inspect(
