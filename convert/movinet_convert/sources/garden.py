@@ -65,7 +65,7 @@ def read_checkpoint(prefix: Path, by_name: bool) -> tuple[dict[str, Array], list
             if name in tensors:
                 raise WeightsError(f"{prefix}: two tensors are '{name}'; the second is {key}")
             tensors[name] = reader.get_tensor(key)
-    except (tf.errors.OpError, ValueError, KeyError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, KeyError, IndexError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"cannot read the checkpoint {prefix}: {reason}") from error
     return tensors, sorted(prefix.parent.glob(f"{prefix.name}.data-*"))
