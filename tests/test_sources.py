@@ -375,3 +375,23 @@ def test_secrets_of_an_address_appear_nowhere(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
         assert "secret" not in done.stdout + done.stderr
         assert "hidden" not in done.stdout + done.stderr
+
+
+def test_a_forced_file_keeps_its_mark(weights: Weights, tmp_path: Path) -> None:
+    """Its own graph is what a second export is compared with, and that agrees."""
+    folder = save_model(tmp_path / "hub", SPEC, weights, answer=1.01)
+    first, second = tmp_path / "first.tflite", tmp_path / "second.tflite"
+    export(SPEC, str(folder), {"float32": first}, resolution=32, force=True)
+    (done,) = export(SPEC, str(first), {"float32": second})
+    assert all(one.holds for one in done.parity)
+    assert any(note.startswith("FORCED") for note in done.notes)
+    assert ModelFile.read(second).metadata["parity"]["forced"]
+
+
+def test_a_base_file_comes_back_with_its_own_frames(tmp_path: Path) -> None:
+    spec = lookup("t0-base").at(32)
+    first, second = tmp_path / "first.tflite", tmp_path / "second.tflite"
+    export(spec, "random", {"float32": first}, resolution=32, frames=7)
+    (done,) = export(lookup("t0-base"), str(first), {"float32": second})
+    assert done.parity[0].against == "the .tflite file, in LiteRT"
+    assert done.inspection.inputs[0].shape == (1, 7, 32, 32, 3)

@@ -174,7 +174,7 @@ def export(
     statistics, clips, more = _statistics(graph, spec, loaded, set(outputs), calibrate, report)
     notes += more
     about = metadata.describe(spec, loaded, labels)
-    about["parity"] = _proof(parity, forced=bool(failures))
+    about["parity"] = _proof(parity, forced=bool(failures) or loaded.forced)
     about["calibration"] = None if clips is None else _calibration(clips)
 
     with tempfile.TemporaryDirectory(prefix="movinet-") as folder:

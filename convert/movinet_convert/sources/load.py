@@ -87,6 +87,7 @@ def load_weights(
         read.int8_share,
         read.ranges,
         read.folded,
+        read.forced,
         read.notes,
     )
 

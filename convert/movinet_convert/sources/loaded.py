@@ -60,6 +60,7 @@ class Read:
         int8_share: share of the values that were int8 in the source, whose rounding stays.
         ranges: what int8 activations of the source stood for, by the name of our tensor.
         folded: batch norm is folded into kernels: its statistics are gone.
+        forced: it failed against its own source and was written all the same.
         notes: what a user should know.
     """
 
@@ -76,6 +77,7 @@ class Read:
     int8_share: float = 0.0
     ranges: Mapping[str, Range] = field(default_factory=dict)
     folded: bool = False
+    forced: bool = False
     notes: Sequence[str] = ()
 
 
@@ -107,6 +109,7 @@ class LoadedWeights:
     int8_share: float = 0.0
     ranges: Mapping[str, Range] = field(default_factory=dict)
     folded: bool = False
+    forced: bool = False
     notes: Sequence[str] = ()
 
     @property

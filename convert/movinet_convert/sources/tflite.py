@@ -23,6 +23,9 @@ from movinet_runtime.errors import LabelsError, ModelFileError
 from movinet_runtime.model_file import ModelFile
 
 ENDING = ".tflite"
+FORCED = (
+    "FORCED: this source was written by --force, although it is not what its own source computes"
+)
 BESIDE = ("labels.txt", "labelmap.txt", "label_map.txt")
 
 
@@ -60,10 +63,9 @@ def read(path: Path, spec: ModelSpec) -> Read:
     image = graph.shape(next(t for name, t in graph.inputs.items() if name not in graph.outputs))
     frames = None if spec.streams else image[1]
     classes = len(found.tensors["classifier/bias"])
-    labels, clip_frames = (
-        (None if described is None else described.labels),
-        about.get("clip_frames"),
-    )
+    labels = None if described is None else described.labels
+    trained = about.get("clip_frames") if spec.streams else image[1]  # a base model's are its own
+    notes = [FORCED] if described is not None and described.forced else []
     gate = (said or found.gate or DEFAULT_GATE) if spec.gated else None
     reason = "the file says so" if said else "its own graph computes it"
     return Read(
@@ -81,12 +83,14 @@ def read(path: Path, spec: ModelSpec) -> Read:
         ),
         _labels(file, model.content, classes) if labels is None else list(labels),
         image[2],
-        clip_frames if isinstance(clip_frames, int) and clip_frames > 0 else frames,
+        trained if isinstance(trained, int) and trained > 0 else None,
         None if described is None else described.horizon or None,
         None if described is None else described.licence,
         _int8_share(plain, found),
         _ranges(plain, found),
         folded=True,
+        forced=bool(notes),
+        notes=notes,
     )
 
 
