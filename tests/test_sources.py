@@ -282,6 +282,8 @@ def test_options_that_do_not_apply_are_refused(tmp_path: Path) -> None:
         (["t0-stream", "--target", "cortex-a72"], "--target is for --quantize auto"),
         (["t0-stream", "--min-sqnr", "20"], "--min-sqnr is for --quantize auto"),
         (["t0-base", "--gate", "sixth"], "no hard sigmoid"),
+        (["t0-stream", "-q", "auto", "--min-sqnr", "nan"], "--min-sqnr is a number"),
+        (["t0-stream", "-q", "auto", "-q", "int8"], "give it alone"),
         (["t0-stream", "--gate", "seventh"], "--gate is fifth or sixth"),
     ):
         done = subprocess.run(

@@ -1,6 +1,7 @@
 """``movinet export``."""
 
 import json
+import math
 import tempfile
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -217,6 +218,10 @@ def _check_options(
         raise UsageError(f"{spec.id} has no hard sigmoid: --gate does not apply")
     if auto and not spec.streams:
         raise UsageError("--quantize auto is for stream models")
+    if min_sqnr is not None and not math.isfinite(min_sqnr):
+        raise UsageError(f"--min-sqnr is a number of dB, not {min_sqnr}")
+    if quantize and AUTO in quantize and not auto:
+        raise UsageError("--quantize auto chooses among all variants: give it alone")
     for option, value in (("--target", target), ("--min-sqnr", min_sqnr)):
         if value is not None and not auto:
             raise UsageError(f"{option} is for --quantize auto")
