@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from movinet_convert.parameters import random_weights
 from movinet_models import SOURCES
+from movinet_models.family import lookup
+from tests.pth import save_weights
 from tests.weights_server import MODEL, Reply, WeightsServer, parts, saved_model
 
 INTERRUPTIBLE = """
@@ -56,21 +59,34 @@ def movinet(cache: Path, *arguments: object) -> subprocess.CompletedProcess[str]
 
 
 def test_the_command_takes_a_file_and_says_what_comes_next(tmp_path: Path, cache: Path) -> None:
-    brought = tmp_path / "mine.tar.gz"
-    brought.write_bytes(saved_model())
+    spec = lookup("a0-stream")
+    brought = save_weights(random_weights(spec, 600), tmp_path / "mine.pth")
+    digest = sha256(brought.read_bytes()).hexdigest()
     done = movinet(cache, "pull", "a0-stream", "--from", brought, "--to", tmp_path / "to")
     assert done.returncode == 0, done.stderr
     path = Path(done.stdout.strip())
-    assert path == tmp_path / "to" / "movinet_a0_stream_kaggle.tar.gz"
-    assert path.read_bytes() == saved_model()
-    assert sha256(saved_model()).hexdigest() in done.stderr
-    assert "Apache-2.0" in done.stderr
+    assert path == tmp_path / "to" / "modelA0_stream_statedict_v3.pth"
+    assert path.read_bytes() == brought.read_bytes()
+    assert digest in done.stderr
+    assert "MIT" in done.stderr
     assert "movinet export a0-stream -o a0.tflite" in done.stderr
 
     again = json.loads(movinet(cache, "pull", "a0-stream", "--json").stdout)
-    assert again["sha256"] == sha256(saved_model()).hexdigest()
+    assert again["sha256"] == digest
     assert again["source"]["gate"] == "fifth"
     assert Path(again["path"]).is_relative_to(cache)
+
+    # What does not fit leaves the file that was taken before.
+    for classes, model, message in (
+        (600, "a1-stream", "does not fit a0-stream"),
+        (7, "a0-stream", "7 classes"),
+    ):
+        wrong = save_weights(random_weights(lookup(model), classes), tmp_path / "wrong.pth")
+        done = movinet(cache, "pull", "a0-stream", "--from", wrong)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+    assert json.loads(movinet(cache, "pull", "a0-stream", "--json").stdout)["sha256"] == digest
 
 
 @pytest.mark.parametrize(

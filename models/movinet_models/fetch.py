@@ -69,6 +69,9 @@ CONTENTS: dict[str, tuple[Content, ...]] = {
 Progress = Callable[[str, int, int | None], None]
 """Called with what is done, the bytes that are there, and how many there will be (or None)."""
 
+Check = Callable[[Path, str, str], None]
+"""Called with a file, a model's id and a data set; raises a WeightsError if they do not fit."""
+
 
 def silent(what: str, done: int, total: int | None) -> None:
     """Show no progress."""
@@ -198,10 +201,13 @@ def adopt(
     dataset: str = KINETICS_600,
     kinds: Sequence[str] = (),
     progress: Progress = silent,
+    check: Check | None = None,
 ) -> Fetched:
     """Check a file that a person brought, and copy it into the cache.
 
-    Its content tells which source of the table it is from; ``kinds`` narrows that.
+    Its content tells which source of the table it is from; ``kinds`` narrows that. ``check``
+    reads the weights and raises a WeightsError if they are not the model's; without it, only
+    the kind of file and a known checksum are checked.
 
     Raises:
         UsageError: an unknown model, data set or kind.
@@ -223,7 +229,7 @@ def adopt(
             f"published as {known}"
         )
     slot = Slot(cache_folder() / model_id / dataset / BY_HAND)
-    copy = slot.folder / "adopted.part"
+    copy = slot.folder / f"adopted{_suffix(fitting[0].file)}"
     with slot.locked(LIMITS.wait):
         try:
             _copy(file, copy, found, fitting[0])
@@ -234,6 +240,9 @@ def adopt(
                     f"cannot take {file}: its sha256 is {digest}, "
                     f"that of {fitting[0].file} is {fitting[0].sha256}"
                 )
+            if check is not None:
+                progress(f"reading the weights in {file.name}", 0, None)
+                check(copy, model_id, dataset)
             url = f"by hand: {file_name(file.as_posix())}"
             record = Record(
                 row.file, url, digest, copy.stat().st_size, _now(), None, row.kind, by_hand=True

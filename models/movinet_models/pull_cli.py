@@ -3,8 +3,9 @@
 import json
 import shutil
 from dataclasses import asdict
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
@@ -17,11 +18,13 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from movinet_models.fetch import Fetched, adopt
+from movinet_models.fetch import Check, Fetched, adopt
 from movinet_models.fetch import pull as pull_weights
 from movinet_models.registry import KINETICS_600
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
+
+CHECKS = "movinet.checks"  # entry points: what reads weights
 
 
 def pull(
@@ -84,7 +87,10 @@ def pull(
         if file is not None:
             if again:
                 raise UsageError("--again is for downloads, --from for files")
-            fetched = adopt(file, model, dataset, source or (), report)
+            check = _check()
+            if check is None:
+                report("its tensors are not checked: that takes movinet-convert", 0, None)
+            fetched = adopt(file, model, dataset, source or (), report, check)
         else:
             fetched = pull_weights(model, dataset, source or (), report, again=again)
     path = fetched.path if to is None else _copied(fetched.path, to)
@@ -96,6 +102,12 @@ def pull(
     console.print(f"from     {fetched.url}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"licence  {fetched.licence}", highlight=False, markup=False)
     console.print(f"next:    {_next(model, dataset, path)}", highlight=False, soft_wrap=True)
+
+
+def _check() -> Check | None:
+    """Return what reads weights, if a package that can is installed."""
+    found = next(iter(entry_points(group=CHECKS)), None)
+    return None if found is None else cast(Check, found.load())
 
 
 def _copied(path: Path, folder: Path) -> Path:

@@ -1,11 +1,16 @@
 """Weights that a user names without having them: published ones, and those at an address."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+from movinet_convert.sources.load import load_weights
 from movinet_convert.sources.loaded import Origin
-from movinet_models.family import ModelSpec
+from movinet_models.errors import WeightsError
+from movinet_models.family import ModelSpec, lookup
 from movinet_models.fetch import Fetched, Progress, download, is_url, pull, silent
-from movinet_models.registry import DATASETS, KINETICS_600
+from movinet_models.registry import DATASETS, KINETICS_400, KINETICS_600
+
+CLASSES = {KINETICS_600: 600, KINETICS_400: 400}
 
 
 def find(
@@ -42,6 +47,19 @@ def shown(report: Callable[[str], None]) -> Progress:
         last = line
 
     return progress
+
+
+def check(path: Path, model_id: str, dataset: str) -> None:
+    """Refuse a file whose tensors or classes are not those of a model's published weights.
+
+    Raises:
+        WeightsError: unreadable, another model's, or of another data set.
+    """
+    loaded = load_weights(str(path), lookup(model_id))
+    if loaded.classes != CLASSES[dataset]:
+        raise WeightsError(
+            f"it has {loaded.classes} classes, the weights of {dataset} have {CLASSES[dataset]}"
+        )
 
 
 def _known(fetched: Fetched) -> tuple[str, Origin]:
