@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from movinet_runtime.cli.main import main
+
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 
 
@@ -200,3 +202,31 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["movinet", "export", "a0-stream"])
     with pytest.raises(MissingPackageError, match="pip install movinet-convert"):
         main.app(["export", "a0-stream"], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (OSError(28, "No space left on device", "/tmp/x"), "No space left on device: /tmp/x"),
+        (OSError(24, "Too many open files"), "Too many open files"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_what_the_machine_lacks_is_one_line(
+    raised: BaseException,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails(arguments: list[str]) -> None:
+        raise raised
+
+    monkeypatch.setattr("movinet_runtime.cli.main.app", fails)
+    monkeypatch.setattr(sys, "argv", ["movinet", "run"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"movinet: {said}\n"
+    monkeypatch.setattr(sys, "argv", ["movinet", "run", "--debug"])
+    with pytest.raises(type(raised)):
+        main()

@@ -245,16 +245,20 @@ def test_nan_is_refused(tmp_path: Path, weights: Weights) -> None:
 
 def test_unreadable_sources_say_what_is_supported(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "several").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "several" / f"{name}.tflite").write_bytes(b"x")
     (tmp_path / "bad.keras").write_bytes(b"not a zip")
     (tmp_path / "bad.tar.gz").write_bytes(b"not a tar")
     (tmp_path / "bad.index").write_bytes(b"not an index")
     for source, message in {
         "nowhere": "no weights at",
         "nowhere.keras": "no weights at",
-        "empty": "holds 0 checkpoints",
+        "empty": "holds no weights",
+        "several": "holds 2 .tflite files: name one",
         "bad.keras": "cannot read",
         "bad.tar.gz": "cannot unpack",
-        "bad": "cannot read the checkpoint",
+        "bad": "cannot read",
     }.items():
         with pytest.raises(WeightsError, match=message) as caught:
             load_weights(str(tmp_path / source), SPEC)

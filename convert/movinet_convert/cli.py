@@ -67,7 +67,8 @@ def export(
         typer.Option(help="One label a line, in the order of the logits."),
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option(min=32, help="Side of the input; default: the model's.")
+        int | None,
+        typer.Option(min=32, max=1024, help="Side of the input; default: the model's."),
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Clip length of a base model.")] = None,
     clip: Annotated[
@@ -136,7 +137,7 @@ def export(
         spec = lookup(model)
     except UnknownModelError as error:
         raise UsageError(str(error)) from error
-    _check_options(spec, quantize, calibrate, frames, gate, target, min_sqnr)
+    _check_options(spec, weights, quantize, calibrate, frames, gate, target, min_sqnr)
     names = None if labels is None else read_labels(labels)
     auto = quantize == [AUTO]
     if auto:
@@ -199,6 +200,7 @@ def export(
 
 def _check_options(
     spec: ModelSpec,
+    weights: str | None,
     quantize: list[str] | None,
     calibrate: list[str] | None,
     frames: int | None,
@@ -216,6 +218,8 @@ def _check_options(
         raise UsageError(f"--gate is {' or '.join(GATES)}, not '{gate}'")
     if gate is not None and not spec.gated:
         raise UsageError(f"{spec.id} has no hard sigmoid: --gate does not apply")
+    if weights == "":
+        raise UsageError("--weights names nothing")
     if auto and not spec.streams:
         raise UsageError("--quantize auto is for stream models")
     if min_sqnr is not None and not math.isfinite(min_sqnr):

@@ -45,6 +45,8 @@ from movinet_convert.quantize.calibration import (
     second_moments,
 )
 from movinet_convert.sources import LoadedWeights, Origin, load_weights
+from movinet_convert.sources.load import reason
+from movinet_models.errors import WeightsError
 from movinet_models.family import GATES, Gate, ModelSpec
 from movinet_models.figures import drawn
 from movinet_models.labels import kinetics400, kinetics600
@@ -152,7 +154,8 @@ def export(
     notes += loaded.notes
     if loaded.gate is not None:
         other = next(gate for gate in GATES if gate != loaded.gate)
-        change = "" if loaded.folded else f"; --gate {other} changes it"
+        told = loaded.folded or loaded.original is not None  # and would be found out
+        change = "" if told else f"; --gate {other} changes it"
         notes.append(f"gate {loaded.gate}: {loaded.gate_reason}{change}")
     if loaded.int8_share:
         notes.append(f"{loaded.int8_share:.1%} of the weights were int8: their rounding stays")
@@ -167,8 +170,7 @@ def export(
     parity.append(against_keras(spec, loaded, graph, pictures, name))
     failures = [one.failure() for one in parity if not one.holds]
     if failures and not force:
-        advice = f"; its gate was taken for {loaded.gate}: --gate" if loaded.gate else ""
-        advice = "" if loaded.folded else advice
+        advice = f"; its gate was taken for {loaded.gate}, see --gate" if loaded.gate else ""
         raise ParityError(f"{loaded.source}: {failures[0]}{advice}; --force writes it all the same")
     notes += [f"FORCED: {failure}" for failure in failures]
     statistics, clips, more = _statistics(graph, spec, loaded, set(outputs), calibrate, report)
@@ -221,10 +223,16 @@ def against_source(
     content = flatbuffer.serialize(_graph(spec, loaded, frames), "parity", {})
     found = model_logits(content, pictures)
     parity = []
-    if original.unrounded is not None:
-        against = f"{original.what}, its rounding taken out"
-        parity.append(compared(found, original.unrounded(pictures), against, frames, name))
-    expected = original.logits(pictures)
+    try:
+        if original.unrounded is not None:
+            against = f"{original.what}, its rounding taken out"
+            parity.append(compared(found, original.unrounded(pictures), against, frames, name))
+        expected = original.logits(pictures)
+    except ParityError:
+        raise
+    except Exception as error:  # someone else's graph, in libraries that raise what they like
+        why = reason(error)
+        raise WeightsError(f"{loaded.source}: {original.what}, cannot be run: {why}") from error
     parity.append(compared(found, expected, original.what, frames, name, original.rounds))
     return parity
 

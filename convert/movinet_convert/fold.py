@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from movinet_convert.parameters import NORM_EPSILON, Array, Unit, Weights
+from movinet_models.errors import NotFiniteError
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ def folded(unit: Unit, weights: Weights) -> Conv:
 
     y = gamma * (conv(x) - mean) / sqrt(variance + epsilon) + beta, computed in
     float64 and rounded once.
+
+    Raises:
+        NotFiniteError: the result is no number.
     """
     kernel = weights[f"{unit.name}/kernel"].astype(np.float64)
     if not unit.norm:
@@ -40,6 +44,10 @@ def folded(unit: Unit, weights: Weights) -> Conv:
         weights[f"{unit.name}/{leaf}"].astype(np.float64)
         for leaf in ("gamma", "beta", "moving_mean", "moving_variance")
     )
-    factor = gamma / np.sqrt(variance + NORM_EPSILON)
-    scale = factor[:, None] if unit.depthwise else factor
-    return Conv((kernel * scale).astype(np.float32), (beta - mean * factor).astype(np.float32))
+    with np.errstate(all="ignore"):  # said below
+        factor = gamma / np.sqrt(variance + NORM_EPSILON)
+        scale = factor[:, None] if unit.depthwise else factor
+        conv = Conv((kernel * scale).astype(np.float32), (beta - mean * factor).astype(np.float32))
+    if not (np.isfinite(conv.kernel).all() and np.isfinite(conv.bias).all()):
+        raise NotFiniteError(f"{unit.name}: its weights are too large, or its variance negative")
+    return conv

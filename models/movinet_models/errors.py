@@ -1,7 +1,8 @@
 """What can go wrong with weights.
 
 MovinetError                 (movinet-runtime)
-├── WeightsError             weights that do not fit the network
+├── WeightsError             weights that cannot be read or do not fit the network
+│   └── NotFiniteError       weights that hold NaN or infinity
 └── FetchError               weights that could not be downloaded, or are not what they were
 """
 
@@ -25,6 +26,12 @@ class WeightsError(MovinetError):
     ) -> None:
         super().__init__(message)
         self.missing, self.extra, self.misshapen = list(missing), list(extra), list(misshapen)
+
+
+class NotFiniteError(WeightsError):
+    """Weights that hold NaN or infinity: nothing that they compute can be proven."""
+
+    exit_code = 1
 
 
 class FetchError(MovinetError):

@@ -7,18 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_convert.parameters import Weights, parameters
-from movinet_models.errors import WeightsError
+from movinet_models.errors import NotFiniteError, WeightsError
 from movinet_models.family import MODEL_IDS, ModelSpec, lookup
 
 CLASSIFIER = ("classifier/kernel", "classifier/bias")
 RANDOM_CLASSES = 600
 Tensors = Mapping[str, NDArray[Any]]
-
-
-class NotFiniteError(WeightsError):
-    """Weights that hold NaN or infinity: nothing that they compute can be proven."""
-
-    exit_code = 1
 
 
 def fit(
@@ -68,12 +62,13 @@ def _misfit(
     extra: list[str],
     misshapen: list[str],
 ) -> WeightsError:
-    counted = ((missing, "missing"), (extra, "extra"), (misshapen, "misshapen"))
-    parts = [f"{len(names)} {what}: {some(names)}" for names, what in counted if names]
-    message = f"{source} does not fit {spec.id}: {'; '.join(parts)}"
     fits = [other for other in MODEL_IDS if other != spec.id and _is(tensors, lookup(other))]
     if fits:
-        message += f" (these are weights of {' or '.join(fits)})"
+        parts = [f"these are weights of {' or '.join(fits)}"]
+    else:
+        counted = ((missing, "missing"), (extra, "extra"), (misshapen, "misshapen"))
+        parts = [f"{len(names)} {what}: {some(names)}" for names, what in counted if names]
+    message = f"{source} does not fit {spec.id}: {'; '.join(parts)}"
     return WeightsError(message, missing, extra, misshapen)
 
 

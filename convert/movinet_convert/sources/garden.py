@@ -14,6 +14,8 @@ BESIDE_MODEL = re.compile(
     r"_CHECKPOINTABLE_OBJECT_GRAPH|optimizer|OPTIMIZER_SLOT|save_counter|global_step|keras_api/metrics"
 )
 
+PART = re.compile(r"\.(index|data-\d+-of-\d+)$")
+
 
 def reads(path: Path) -> bool:
     """Whether there is one checkpoint, and no SavedModel."""
@@ -32,6 +34,8 @@ def read(path: Path, spec: ModelSpec) -> Read:
 def _found(path: Path) -> Path | None:
     if Path(f"{path}.index").is_file():
         return path
+    if path.is_file() and PART.search(path.name):  # one of a checkpoint's files means them all
+        return path.with_name(PART.sub("", path.name))
     if not path.is_dir() or any(path.rglob("saved_model.pb")):
         return None
     found = list(path.rglob("*.index"))
@@ -49,23 +53,19 @@ def read_checkpoint(prefix: Path, by_name: bool) -> tuple[dict[str, Array], list
     """
     from movinet_convert.backend import graph_pb, tf
 
-    try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        graph = graph_pb.TrackableObjectGraph()
-        graph.ParseFromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
-        keys = [key for key in reader.get_variable_to_shape_map() if not BESIDE_MODEL.search(key)]
-        names = {
-            attribute.checkpoint_key: attribute.full_name
-            for node in graph.nodes
-            for attribute in node.attributes
-        }
-        tensors: dict[str, Array] = {}
-        for key in sorted(keys):
-            name = hub_name(names[key]) if by_name else garden_name(key)
-            if name in tensors:
-                raise WeightsError(f"{prefix}: two tensors are '{name}'; the second is {key}")
-            tensors[name] = reader.get_tensor(key)
-    except (tf.errors.OpError, ValueError, KeyError, IndexError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"cannot read the checkpoint {prefix}: {reason}") from error
+    reader = tf.train.load_checkpoint(str(prefix))
+    graph = graph_pb.TrackableObjectGraph()
+    graph.ParseFromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+    keys = [key for key in reader.get_variable_to_shape_map() if not BESIDE_MODEL.search(key)]
+    names = {
+        attribute.checkpoint_key: attribute.full_name
+        for node in graph.nodes
+        for attribute in node.attributes
+    }
+    tensors: dict[str, Array] = {}
+    for key in sorted(keys):
+        name = hub_name(names[key]) if by_name else garden_name(key)
+        if name in tensors:
+            raise WeightsError(f"{prefix}: two tensors are '{name}'; the second is {key}")
+        tensors[name] = reader.get_tensor(key)
     return tensors, sorted(prefix.parent.glob(f"{prefix.name}.data-*"))

@@ -1,7 +1,7 @@
 """SavedModels in the layout of the hub: variables by name, signatures that run."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,15 @@ SLOPES: dict[float, Gate] = {
 }
 
 SQUEEZE_EXCITATION = re.compile(r"(?:^|/)se(?:_expand)?/")
+# Kinds of objects that are only made, not run, when a SavedModel is loaded.
+PASSIVE = (
+    "user_object",
+    "variable",
+    "function",
+    "bare_concrete_function",
+    "constant",
+    "captured_tensor",
+)
 # Operators that compute, read the model's own variables, or call functions of the graph.
 # fmt: off
 PLAIN = frozenset((
@@ -70,7 +79,7 @@ def read(path: Path, spec: ModelSpec) -> Read:
     else:
         original = Original(
             "the SavedModel, in TensorFlow",
-            partial(_run, _stream if spec.streams else _clip, folder),
+            partial(_stream if spec.streams else _clip, folder),
             *_sizes(meta.signature_def[runs[0]]),
             from_folder=True,
         )
@@ -91,11 +100,8 @@ def _meta_graph(folder: Path) -> Any:
     from movinet_convert.backend import saved_model_pb2
 
     saved = saved_model_pb2.SavedModel()
-    try:
-        saved.ParseFromString((folder / GRAPH).read_bytes())
-        return saved.meta_graphs[0]
-    except Exception as error:  # protobuf's own, whose class differs between its implementations
-        raise WeightsError(f"{folder / GRAPH} cannot be read as a SavedModel") from error
+    saved.ParseFromString((folder / GRAPH).read_bytes())
+    return saved.meta_graphs[0]
 
 
 def _gate(meta: Any) -> Gate | None:
@@ -114,51 +120,58 @@ def _gate(meta: Any) -> Gate | None:
             for node in chosen
             if node.attr["value"].tensor.dtype == tf.float32.as_datatype_enum
         ]
-        found = {SLOPES.get(float(value.ravel()[0])) for value in values if value.size == 1} - {
-            None
-        }
+        scalars = {float(value.ravel()[0]) for value in values if value.size == 1}
+        found = [SLOPES[scalar] for scalar in scalars & SLOPES.keys()]
         if len(found) == 1:
-            return found.pop()
+            return found[0]
     return None
 
 
 def _not_plain(meta: Any, signatures: Sequence[str]) -> str:
     """Say why a SavedModel is not run: it is a program, and may only be arithmetic.
 
-    What its signatures reach must be on the list of operators, and nothing else may be run by
-    loading it.
+    What its signatures call must be on the list of operators, and loading it must run nothing:
+    no resources that are created, no savers of its own, no graph of TensorFlow 1.
     """
-    missing = [name for name in signatures if name not in meta.signature_def]
-    if missing:
-        return f"it has no signature '{missing[0]}'"
-    inputs = meta.signature_def[signatures[0]].inputs
+    inputs = meta.signature_def[signatures[0]].inputs if signatures[0] in meta.signature_def else {}
     if IMAGE not in inputs:
-        return f"its signature '{signatures[0]}' takes no '{IMAGE}'"
-    if any(node.WhichOneof("kind") == "resource" for node in meta.object_graph_def.nodes):
-        return "it makes resources when it is loaded"
-    nodes = {node.name: node for node in meta.graph_def.node}
-    functions = {f.signature.name: f.node_def for f in meta.graph_def.library.function}
-    pending = [
-        nodes[output.name.partition(":")[0]]
-        for signature in meta.signature_def.values()
-        for output in signature.outputs.values()
-        if output.name.partition(":")[0] in nodes
-    ]
+        return f"it has no signature '{signatures[0]}' that takes an '{IMAGE}'"
+    objects = meta.object_graph_def.nodes
+    if not objects:
+        return "it is of TensorFlow 1"
+    for node in objects:
+        kind = node.WhichOneof("kind")
+        if kind not in PASSIVE or node.saveable_objects or node.registered_saver:
+            return "loading it would run parts of it"
+    known = {f.signature.name: f.node_def for f in meta.graph_def.library.function}
+    pending = [_function(objects, name) for name in signatures]
     seen: set[str] = set()
     while pending:
-        node = pending.pop()
-        if node.op not in PLAIN and node.op not in functions:
-            return f"it has the operator {node.op}, which is not on the list of plain arithmetic"
-        called = {node.op} | {a.func.name for a in node.attr.values() if a.HasField("func")}
-        for name in called & functions.keys() - seen:
-            seen.add(name)
-            pending += functions[name]
-        for source in node.input:
-            name = source.lstrip("^").partition(":")[0]
-            if name in nodes and name not in seen and nodes[name] is not node:
-                seen.add(name)
-                pending.append(nodes[name])
+        name = pending.pop()
+        if name not in known:
+            return "a function of its signatures is missing"
+        seen.add(name)
+        for node in known[name]:
+            called = {a.func.name for a in node.attr.values() if a.HasField("func")}
+            called |= {f.name for a in node.attr.values() for f in a.list.func}
+            if node.op in known:
+                called.add(node.op)
+            elif node.op not in PLAIN:
+                return f"it has the operator {node.op}, which is not plain arithmetic"
+            pending += called - seen - set(pending)
     return ""
+
+
+def _function(objects: Any, signature: str) -> str:
+    """Return the function that a loaded model runs for a signature; empty where there is none."""
+
+    def child(node: Any, name: str) -> Any:
+        found = [c.node_id for c in node.children if c.local_name == name]
+        return objects[found[0]] if found and 0 <= found[0] < len(objects) else None
+
+    table = child(objects[0], "signatures")
+    node = None if table is None else child(table, signature)
+    return "" if node is None else str(node.bare_concrete_function.concrete_function_name)
 
 
 def _sizes(signature: Any) -> tuple[int | None, int | None]:
@@ -166,16 +179,6 @@ def _sizes(signature: Any) -> tuple[int | None, int | None]:
     _, frames, height, *_ = (dim.size for dim in signature.inputs[IMAGE].tensor_shape.dim)
     one = signature.inputs.keys() != {IMAGE}  # a stream takes one frame at a time
     return (None if height < 0 else height), (None if frames < 0 or one else frames)
-
-
-def _run(run: Callable[[Path, Pictures], Array], folder: Path, pictures: Pictures) -> Array:
-    from movinet_convert.backend import tf
-
-    try:
-        return run(folder, pictures)
-    except (tf.errors.OpError, ValueError, TypeError, KeyError, OSError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise WeightsError(f"the SavedModel cannot be run: {reason}") from error
 
 
 def _stream(folder: Path, pictures: Pictures) -> Array:

@@ -24,6 +24,7 @@ from movinet_models.archive import unpacked
 from movinet_models.errors import WeightsError
 from movinet_models.family import Gate, ModelSpec
 from movinet_models.registry import LICENCE, by_sha256
+from movinet_runtime.errors import MovinetError
 
 SUPPORTED = (
     "a Model Garden checkpoint (prefix, folder or .tar.gz), a hub SavedModel (folder or "
@@ -61,12 +62,13 @@ def load_weights(
         return _random(spec, classes, int(seed[1] or 0), gate)
     path = embedded.WEIGHTS if source == EMBEDDED else Path(source)
     with opened(path) as inner:
-        read = _read(inner, spec, source)
-        weights, new = fit(read.tensors, spec, classes, source)
+        shown = source if origin is None else origin.url
+        read = _read(inner, spec, shown)
+        weights, new = fit(read.tensors, spec, classes, shown)
         digest = _digest(_chunks([path] if inner != path else read.files))
     if (origin is None or origin.licence == NOT_STATED) and (row := by_sha256(digest)):
         origin = Origin(row.url, row.licence, row.gate)
-    chosen, reason = choose_gate(spec, gate, read, origin, source)
+    chosen, why = choose_gate(spec, gate, read, origin, source)
     original = read.original
     if original is not None and original.from_folder and inner != path:
         original = replace(original, logits=_packed(path, spec))
@@ -76,7 +78,7 @@ def load_weights(
         source if origin is None else origin.url,
         digest,
         chosen,
-        reason,
+        why,
         licence if origin is None or origin.licence == NOT_STATED else origin.licence,
         read.labels,
         read.resolution,
@@ -95,28 +97,49 @@ def load_weights(
 def _random(spec: ModelSpec, classes: int | None, seed: int, gate: Gate | None) -> LoadedWeights:
     weights = random_weights(spec, classes or RANDOM_CLASSES, seed)
     digest = _digest(weights[name].tobytes() for name in weights)
-    chosen, reason = choose_gate(
-        spec, gate, Read({}, (), DEFAULT_GATE, "untrained weights"), None, ""
-    )
-    return LoadedWeights(weights, f"random:{seed}", digest, chosen, reason, licence=None)
+    chosen, why = choose_gate(spec, gate, Read({}, (), DEFAULT_GATE, "untrained weights"), None, "")
+    return LoadedWeights(weights, f"random:{seed}", digest, chosen, why, licence=None)
 
 
 def _read(path: Path, spec: ModelSpec, source: str) -> Read:
-    for reader in READERS:
-        if reader.reads(path):
-            found: Read = reader.read(path, spec)
-            return found
+    """Read a path; messages name the source, which may be an archive or an address.
+
+    The readers meet whatever someone else wrote, and libraries that raise what they like: all
+    that goes wrong in them is the file's fault.
+    """
+    try:
+        for reader in READERS:
+            if reader.reads(path):
+                found: Read = reader.read(path, spec)
+                return found
+    except MovinetError as error:
+        error.args = (str(error).replace(f"{path}/", f"{source}: ").replace(str(path), source),)
+        raise
+    except Exception as error:
+        raise WeightsError(f"cannot read {source}: {reason(error)}") from error
+    raise WeightsError(f"{_nothing(path, source)}; supported: {SUPPORTED}")
+
+
+def _nothing(path: Path, source: str) -> str:
+    """Say what is there instead of one source of weights."""
     if not path.exists():
-        raise WeightsError(f"no weights at {source}; supported: {SUPPORTED}")
-    count = len(list(path.rglob("*.index"))) if path.is_dir() else 0
-    what = f"{count} checkpoints" if path.is_dir() else "no weights"
-    raise WeightsError(f"{source} holds {what}; name one of: {SUPPORTED}")
+        return f"no weights at {source}"
+    if path.is_file():
+        return f"{source} holds no weights"
+    found = [file for file in path.rglob("*") if file.is_file()]
+    counts = {
+        "checkpoints": sum(file.suffix == ".index" for file in found),
+        "SavedModels": sum(file.name == hub.GRAPH for file in found),
+        ".tflite files": sum(file.suffix == tflite.ENDING for file in found),
+    }
+    several = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"{source} holds {several}: name one" if several else f"{source} holds no weights"
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Path]:
     """Yield the path, or for the time of the block the folder that an archive holds."""
-    if path.is_file() and path.name.endswith(ARCHIVES):
+    if path.is_file() and path.name.lower().endswith(ARCHIVES):
         with unpacked(path) as folder:
             yield folder
     else:
@@ -134,6 +157,11 @@ def _packed(archive: Path, spec: ModelSpec) -> Callable[[Pictures], Array]:
             return original.logits(pictures)
 
     return logits
+
+
+def reason(error: Exception) -> str:
+    """Return an error's first line, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _chunks(files: Iterable[Path]) -> Iterator[bytes]:

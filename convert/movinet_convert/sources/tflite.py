@@ -58,8 +58,8 @@ def read(path: Path, spec: ModelSpec) -> Read:
         found = network(graph, spec, said)
     except UnreadableError as error:
         fits = [other for other in MODEL_IDS if _is(graph, lookup(other))]
-        hint = f" (these are weights of {' or '.join(fits)})" if fits else ""
-        raise WeightsError(f"{file} does not fit {spec.id}: {error}{hint}") from error
+        hint = f"these are weights of {' or '.join(fits)}" if fits else str(error)
+        raise WeightsError(f"{file} does not fit {spec.id}: {hint}") from error
     image = graph.shape(next(t for name, t in graph.inputs.items() if name not in graph.outputs))
     frames = None if spec.streams else image[1]
     classes = len(found.tensors["classifier/bias"])
@@ -104,7 +104,7 @@ def _said(file: Path, described: Description | None) -> Gate | None:
 
 def _file(path: Path) -> Path | None:
     if path.is_file():
-        return path if path.suffix == ENDING else None
+        return path if path.suffix.lower() == ENDING else None
     found = list(path.rglob(f"*{ENDING}")) if path.is_dir() else []
     return found[0] if len(found) == 1 else None
 

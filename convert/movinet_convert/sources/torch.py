@@ -11,7 +11,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class _Storage:
 
 def reads(path: Path) -> bool:
     """Whether the name ends as PyTorch's files do, or the file holds what they hold."""
-    return path.is_file() and (path.suffix in ENDINGS or _pickle_in(path) is not None)
+    return path.is_file() and (path.suffix.lower() in ENDINGS or _pickle_in(path) is not None)
 
 
 def read(path: Path, spec: ModelSpec) -> Read:
@@ -124,20 +124,14 @@ def _state_dict(path: Path) -> dict[str, NDArray[Any]]:
             "again"
         )
     folder = pickled.removesuffix("data.pkl")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-                raise WeightsError(f"{path} would unpack to more than {MAX_BYTES >> 30} GiB")
-            order = f"{folder}byteorder"
-            if order in archive.namelist() and archive.read(order).strip() != b"little":
-                raise WeightsError(f"{path} was written on a big-endian machine")
-            content = io.BytesIO(archive.read(pickled))
-            found = _Unpickler(content, path, partial(_storage, archive, folder)).load()
-    except WeightsError:
-        raise
-    except Exception as error:  # whatever a hostile zip or pickle makes its readers raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"cannot read the state dict in {path}: {reason}") from error
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+            raise WeightsError(f"{path} would unpack to more than {MAX_BYTES >> 30} GiB")
+        order = f"{folder}byteorder"
+        if order in archive.namelist() and archive.read(order).strip() != b"little":
+            raise WeightsError(f"{path} was written on a big-endian machine")
+        content = io.BytesIO(archive.read(pickled))
+        found = _Unpickler(content, path, cache(partial(_storage, archive, folder))).load()
     inner = _entries(found).get("state_dict", found)
     tensors = _entries(inner)
     if not tensors or not all(
@@ -155,36 +149,45 @@ def _entries(found: Any) -> dict[Any, Any]:
 def _pickle_in(path: Path) -> str | None:
     if not zipfile.is_zipfile(path):
         return None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = [name for name in archive.namelist() if name.endswith("data.pkl")]
-    except (zipfile.BadZipFile, OSError):
-        return None
+    with zipfile.ZipFile(path) as archive:
+        found = [name for name in archive.namelist() if name.endswith("data.pkl")]
     return found[0] if len(found) == 1 else None
 
 
-def _storage(archive: zipfile.ZipFile, folder: str, reference: Any) -> _Storage:
-    """Read what a persistent id means: ("storage", type, key, device, number of values)."""
-    _, dtype, key, *_ = reference
-    if not isinstance(dtype, np.dtype):
-        raise pickle.UnpicklingError("a storage of an unknown type")
+def _storage(archive: zipfile.ZipFile, folder: str, dtype: np.dtype[Any], key: str) -> _Storage:
     return _Storage(dtype, archive.read(f"{folder}data/{key}"))
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, path: Path, storage: Callable[[Any], _Storage]) -> None:
+# The one in Python: that in C reserves as much memory as a pickle's first memo index asks for.
+class _Unpickler(pickle._Unpickler):
+    def __init__(
+        self, file: io.BytesIO, path: Path, storage: Callable[[np.dtype[Any], str], _Storage]
+    ) -> None:
         super().__init__(file)
         self.path = path
         self.storage = storage
+        self.left = MAX_BYTES
 
     def persistent_load(self, pid: Any) -> _Storage:
-        return self.storage(pid)
+        """Read what an id means: ("storage", type, key, device, number of values)."""
+        _, dtype, key, *_ = pid
+        if not isinstance(dtype, np.dtype):
+            raise pickle.UnpicklingError("a storage of an unknown type")
+        return self.storage(dtype, str(key))
+
+    def tensor(self, *arguments: Any) -> NDArray[Any]:
+        """Make a tensor, as long as there is room: many may be of one storage."""
+        made = _tensor(*arguments)
+        self.left -= made.nbytes
+        if self.left < 0:
+            raise pickle.UnpicklingError(f"its tensors take more than {MAX_BYTES >> 30} GiB")
+        return made
 
     def find_class(self, module: str, name: str) -> Any:
         known: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): type("OrderedDict", (OrderedDict,), {}),
             # Made anew for each file: a pickle may write to what it is given.
-            ("torch._utils", "_rebuild_tensor_v2"): lambda *arguments: _tensor(*arguments),
+            ("torch._utils", "_rebuild_tensor_v2"): lambda *arguments: self.tensor(*arguments),
             ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
         } | {("torch", storage): np.dtype(f"<{kind}") for storage, kind in STORAGES.items()}
         if (module, name) not in known:

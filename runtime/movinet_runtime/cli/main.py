@@ -126,6 +126,18 @@ def main() -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(141) from None
+    except (OSError, MemoryError) as error:  # the machine's, not the program's
+        if DEBUG in sys.argv:
+            raise
+        print(f"movinet: {_machine_says(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _machine_says(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    where = "" if error.filename is None else f": {error.filename}"
+    return f"{error.strerror or error}{where}"
 
 
 if __name__ == "__main__":
