@@ -11,13 +11,13 @@ import pytest
 from movinet_benchmarks.accuracy import Judge, Score, interval, judges, rank
 from movinet_benchmarks.accuracy_cli import score_table
 from movinet_benchmarks.clip_model import ClipModel, load_model
-from movinet_benchmarks.clips import LabelledClip
-from movinet_benchmarks.lists import KineticsClip, ListedClip, format_kinetics, format_list
 from movinet_benchmarks.protocol import Protocol, as_published, bilinear, filled, middle
 from movinet_convert import clip_graph, flatbuffer, metadata
 from movinet_convert.parameters import random_weights
 from movinet_convert.sources import LoadedWeights, load_weights
+from movinet_models.clips import LabelledClip
 from movinet_models.family import lookup
+from movinet_models.lists import KineticsClip, ListedClip, format_kinetics, format_list
 from movinet_runtime import StreamClassifier, StreamModel, open_frames, read_labels
 from movinet_runtime.errors import ModelFileError, UsageError
 from movinet_runtime.outputs.video import save_frames

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movinet_benchmarks.clips import LabelledClip, collect, find_clips, open_clip, part
-from movinet_benchmarks.lists import (
+from movinet_models.clips import LabelledClip, collect, find_clips, open_clip, part
+from movinet_models.lists import (
     SPLITS,
     KineticsClip,
     ListedClip,

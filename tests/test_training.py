@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from movinet_benchmarks.clips import LabelledClip, collect, find_clips
 from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.network import load_into_network
 from movinet_convert.parameters import random_weights
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_convert.training.batches import Augmentation, Batches
 from movinet_convert.training.report import accuracy, confusion_matrix, scores
+from movinet_models.clips import LabelledClip, collect, find_clips
 from movinet_models.family import lookup
 from movinet_models.figures import LABELS, clips, render
 from movinet_runtime import StreamClassifier

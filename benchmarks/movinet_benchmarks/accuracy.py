@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_benchmarks.clip_model import ClipModel
-from movinet_benchmarks.lists import match_labels
+from movinet_models.lists import match_labels
 from movinet_runtime import StreamClassifier, StreamModel
 from movinet_runtime.errors import ModelFileError, UsageError
 

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from movinet_benchmarks.accuracy import MODES, STREAM_CLIPS, Judge, Score, interval, judges
 from movinet_benchmarks.clip_model import ClipModel, load_model
-from movinet_benchmarks.clips import TEST, VALIDATION, LabelledClip, find_clips
 from movinet_benchmarks.protocol import Protocol
+from movinet_models.clips import TEST, VALIDATION, LabelledClip, find_clips
 from movinet_runtime import StreamModel, read_labels
 from movinet_runtime.errors import SourceError, UsageError
 from movinet_runtime.preprocess import Fit

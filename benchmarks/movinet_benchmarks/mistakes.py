@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from movinet_benchmarks.accuracy import interval
-from movinet_benchmarks.clips import find_clips, open_clip
-from movinet_benchmarks.lists import match_labels
 from movinet_benchmarks.protocol import Picture, as_published, bilinear
 from movinet_models import embedded
+from movinet_models.clips import find_clips, open_clip
 from movinet_models.figures import clips as drawn_clips
 from movinet_models.figures import render
+from movinet_models.lists import match_labels
 from movinet_runtime import (
     Frame,
     FrameSource,

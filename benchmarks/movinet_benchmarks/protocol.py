@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_benchmarks.clips import LabelledClip, open_clip
+from movinet_models.clips import LabelledClip, open_clip
 from movinet_runtime import frames_at
 from movinet_runtime.preprocess import Fit
 

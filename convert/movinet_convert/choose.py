@@ -7,19 +7,18 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from movinet_benchmarks.arm.cores import CORES
 from movinet_benchmarks.arm.emulate import emulate
 from movinet_benchmarks.arm.root import missing_tools
 from movinet_benchmarks.measure import frames_for
-from movinet_benchmarks.process.race import interleaved
+from movinet_benchmarks.statistics import summary
+from movinet_benchmarks.timing import Schedule, time_models
 from movinet_convert.export import Exported
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_runtime import StreamClassifier
 from movinet_runtime.errors import MissingPackageError, UsageError
 
-ROUNDS = 60
+IMAGES, PROCESSES = 8, 6
 CORE_FRAMES = 6
 HERE = {"x86-64": ("x86_64", "amd64")}  # names of machines whose time is measured, not counted
 
@@ -78,11 +77,11 @@ def candidates(done: Sequence[Exported], target: str | None = None) -> list[Cand
 
 
 def _timed(done: Sequence[Exported]) -> dict[str, float]:
-    """Milliseconds a step, interleaved, one thread."""
-    models = {one.variant: StreamClassifier(one.path, threads=1) for one in done}
-    images = list(moving_noise(next(iter(models.values())).size, 8))
-    times = interleaved({name: model.step for name, model in models.items()}, images, ROUNDS)
-    return {name: float(np.median(values)) * 1e3 for name, values in times.items()}
+    """Milliseconds a step, one thread; by turns in fresh processes, whose luck differs."""
+    images = list(moving_noise(StreamClassifier(done[0].path).size, IMAGES))
+    models = {one.variant: one.path for one in done}
+    timed, _ = time_models(models, images, Schedule(processes=PROCESSES))
+    return {one.name: summary(one.samples_ms).median for one in timed}
 
 
 def _counted(done: Sequence[Exported], target: str) -> dict[str, float]:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from movinet_benchmarks.clips import LabelledClip
 from movinet_convert.backend import keras
 from movinet_convert.parameters import Array
+from movinet_models.clips import LabelledClip
 from movinet_runtime.errors import SourceError
 from movinet_runtime.preprocess import SCALE, resized
 from movinet_runtime.sources import open_frames

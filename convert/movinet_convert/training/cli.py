@@ -119,7 +119,7 @@ def train(
     _check_options(spec, gate, weights, output)
     saved = _checkpoint(output, resume)
 
-    from movinet_benchmarks.clips import collect, find_clips
+    from movinet_models.clips import collect, find_clips
 
     console = Console(stderr=True)
     listed = find_clips(data)

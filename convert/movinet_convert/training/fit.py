@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from movinet_benchmarks.clips import TRAIN, VALIDATION, Collection
 from movinet_convert.backend import keras, skip_graph_optimization
-from movinet_convert.network import FusedNorm, Moments, MoViNet
+from movinet_convert.network import MoViNet
+from movinet_convert.norm import FusedNorm, Moments
 from movinet_convert.training.batches import Augmentation, Batches
+from movinet_models.clips import TRAIN, VALIDATION, Collection
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from movinet_benchmarks.lists import (
+from movinet_models.lists import (
     SPLITS,
     TEST,
     TRAIN,
@@ -89,7 +89,7 @@ def find_clips(
         data: ``CLASS/clip.mp4`` ..., ``SPLIT/CLASS/clip.mp4`` ... with splits train,
             validation and test; a CSV with columns path, label and perhaps split; a CSV of
             Kinetics (label, youtube_id, time_start, time_end); or lines ``path label``
-            (:func:`movinet_benchmarks.lists.parse_list`). A folder of images is a clip.
+            (:func:`movinet_models.lists.parse_list`). A folder of images is a clip.
         videos: the folder that a table's or list's paths are relative to; default: its own.
         labels: of the model, for lists that give indices.
         min_classes: fewer are an error.

@@ -1,6 +1,6 @@
 """Lists of clips as others write them: ``path label`` lines, and the tables of Kinetics.
 
-Pure functions from text to values and back; :mod:`movinet_benchmarks.clips` finds the files.
+Pure functions from text to values and back; :mod:`movinet_models.clips` finds the files.
 """
 
 import csv
