@@ -230,3 +230,29 @@ def test_what_the_machine_lacks_is_one_line(
     monkeypatch.setattr(sys, "argv", ["movinet", "run", "--debug"])
     with pytest.raises(type(raised)):
         main()
+
+
+def test_an_interrupt_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(group: object, context: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.core.TyperGroup.invoke", interrupted)
+    monkeypatch.setattr(sys, "argv", ["movinet", "models"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert "movinet: interrupted" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_fails_before_the_work(tmp_path: Path) -> None:
+    words = ["export", "a0-stream", "-w", "random", "-o", "/proc/x.tflite"]
+    done = movinet(*words)
+    assert done.returncode == 2
+    assert "cannot write /proc/x.tflite" in done.stderr
+    assert "reading" not in done.stderr
+    missing = tmp_path / "gone"
+    done = movinet("export", "a0-stream", "-w", tmp_path / "no", "-o", missing)
+    assert done.returncode == 2
+    assert not missing.exists()

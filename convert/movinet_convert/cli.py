@@ -20,7 +20,7 @@ from movinet_models.family import GATES, Gate, ModelSpec, UnknownModelError, loo
 from movinet_runtime.classifier import read_labels
 from movinet_runtime.cli.inspect import summary
 from movinet_runtime.errors import UsageError
-from movinet_runtime.files import written_whole
+from movinet_runtime.files import writing, written_whole
 
 ALL, AUTO = "all", "auto"
 
@@ -240,23 +240,32 @@ def _outputs(model_id: str, quantize: list[str], output: Path) -> dict[str, Path
         known = ", ".join((*VARIANTS, ALL, AUTO))
         raise UsageError(f"no variant '{unknown[0]}'; --quantize takes {known}")
     wanted = list(VARIANTS) if ALL in quantize else list(dict.fromkeys(quantize))
-    if output.suffix == ".tflite" and not output.is_dir():
+    if output.suffix.lower() == ".tflite" and not output.is_dir():
         if len(wanted) > 1:
             raise UsageError(f"{len(wanted)} variants cannot all be {output}: name a folder")
         if not output.parent.is_dir():
             raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
-        return {wanted[0]: output}
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {output}: {error.strerror}") from error
-    return {variant: output / f"{model_id}-{variant}.tflite" for variant in wanted}
+        outputs = {wanted[0]: output}
+    else:
+        outputs = {variant: output / f"{model_id}-{variant}.tflite" for variant in wanted}
+    _check_writable(next(iter(outputs.values())))
+    return outputs
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse early what would fail at the end; a folder is made only when files are."""
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with writing(path), tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def _take(measured: list[Any], min_sqnr: float, model_id: str, output: Path) -> Any:
     """Write the first candidate that is true enough to where the user wants it."""
     chosen = next(one for one in measured if one.meets(min_sqnr)).exported
     (path,) = _outputs(model_id, [chosen.variant], output).values()
+    path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as temporary:
         temporary.write_bytes(chosen.path.read_bytes())
     return replace(chosen, path=path)

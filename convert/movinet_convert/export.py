@@ -51,7 +51,7 @@ from movinet_models.family import GATES, Gate, ModelSpec
 from movinet_models.figures import drawn
 from movinet_models.labels import kinetics400, kinetics600
 from movinet_runtime.classifier import checked_labels
-from movinet_runtime.files import written_whole
+from movinet_runtime.files import writing, written_whole
 from movinet_runtime.inspection import Inspection, inspect
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import SCALE
@@ -164,7 +164,7 @@ def export(
     graph = _graph(spec, loaded, frames)
     pictures, name = parity_clip(spec, clip, PARITY_FRAMES if spec.streams else frames)
     parity = against_source(spec, loaded, clip, report)
-    if not parity:
+    if not parity and loaded.licence is not None:  # untrained weights have no source
         notes.append("the source cannot be run: compared with the Keras network alone")
     report("running the Keras network")
     parity.append(against_keras(spec, loaded, graph, pictures, name))
@@ -201,6 +201,8 @@ def export(
             made.append((content, Exported(path, variant, inspection, parity, fidelity, notes)))
     report("writing")
     for content, result in made:
+        with writing(result.path):
+            result.path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(result.path) as temporary:
             temporary.write_bytes(content)
     return [result for _, result in made]

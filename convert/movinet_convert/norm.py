@@ -43,6 +43,7 @@ class FusedNorm(keras.layers.BatchNormalization):  # type: ignore[misc]
     observed: Moments | None = None
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
+        """Normalize [n, h, w, c]."""
         if self.observed is not None:
             self.observed.add(x)
         if not (training and self.trainable):

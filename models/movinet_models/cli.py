@@ -45,7 +45,7 @@ def models(
         table.add_column(column, justify="left" if column in ("model", "weights") else "right")
     for model_id in MODEL_IDS:
         row = _describe(model_id)
-        top1 = "" if row["top1"] is None else f"{row['top1']:.2f} %"
+        top1 = "" if row["top1"] is None else f"{row['top1']:g} %"
         clip = f"{row['frames']} frames"
         size, fps, layers = str(row["resolution"]), str(row["fps"]), str(row["layers"])
         table.add_row(model_id, size, fps, clip, layers, top1, _datasets(model_id))

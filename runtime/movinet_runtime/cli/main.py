@@ -26,6 +26,14 @@ DEBUG = "--debug"  # taken anywhere on the line
 class LazyGroup(TyperGroup):
     """Loads a sub-command's module when it is called."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a sub-command; say of an interrupt what click would swallow."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("movinet: interrupted", file=sys.stderr)
+            raise SystemExit(130) from None
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Name what is installed and what could be."""
         known = known_commands()
