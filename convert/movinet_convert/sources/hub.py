@@ -70,12 +70,11 @@ def read(path: Path, spec: ModelSpec) -> Read:
         raise WeightsError(f"{path} holds no SavedModel")
     tensors, files = read_checkpoint(folder / "variables" / "variables", by_name=True)
     meta = _meta_graph(folder)
-    gate, original, note = None, None, ""
-    if spec.gated:
-        gate = _gate(meta)
+    gate = _gate(meta) if spec.gated else None
+    original, notes = None, []
     runs = (CALL, INIT_STATES) if spec.streams else (SERVING,)
     if strange := _not_plain(meta, runs):
-        note = f"the SavedModel is not run: {strange}"
+        notes.append(f"the SavedModel is not run: {strange}")
     else:
         original = Original(
             "the SavedModel, in TensorFlow",
@@ -84,9 +83,7 @@ def read(path: Path, spec: ModelSpec) -> Read:
             from_folder=True,
         )
     reason = "its own graph computes it"
-    return Read(
-        tensors, files, gate, reason if gate else "", original, notes=(note,) if note else ()
-    )
+    return Read(tensors, files, gate, reason if gate else "", original, notes=notes)
 
 
 def _folder(path: Path) -> Path | None:
@@ -101,6 +98,8 @@ def _meta_graph(folder: Path) -> Any:
 
     saved = saved_model_pb2.SavedModel()
     saved.ParseFromString((folder / GRAPH).read_bytes())
+    if len(saved.meta_graphs) != 1:
+        raise WeightsError(f"{folder} holds {len(saved.meta_graphs)} graphs instead of one")
     return saved.meta_graphs[0]
 
 
@@ -143,7 +142,10 @@ def _not_plain(meta: Any, signatures: Sequence[str]) -> str:
         kind = node.WhichOneof("kind")
         if kind not in PASSIVE or node.saveable_objects or node.registered_saver:
             return "loading it would run parts of it"
-    known = {f.signature.name: f.node_def for f in meta.graph_def.library.function}
+    library = meta.graph_def.library.function
+    known = {f.signature.name: f.node_def for f in library}
+    if len(known) < len(library):
+        return "two of its functions have one name"
     pending = [_function(objects, name) for name in signatures]
     seen: set[str] = set()
     while pending:
@@ -167,7 +169,7 @@ def _function(objects: Any, signature: str) -> str:
 
     def child(node: Any, name: str) -> Any:
         found = [c.node_id for c in node.children if c.local_name == name]
-        return objects[found[0]] if found and 0 <= found[0] < len(objects) else None
+        return objects[found[0]] if len(found) == 1 and 0 <= found[0] < len(objects) else None
 
     table = child(objects[0], "signatures")
     node = None if table is None else child(table, signature)
