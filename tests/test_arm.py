@@ -37,7 +37,8 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("arm")
     command = [*MOVINET, "export", "a0-stream", "-w", "random:0", "-o", str(folder)]
     command += [word for name in ERROR for word in ("-q", name)]
-    done = subprocess.run([*command, "--calibrate", "none"], capture_output=True, text=True)
+    command += ["--calibrate", "none", "--long-frames", "20"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return {name: folder / f"a0-stream-{name}.tflite" for name in ERROR}
 
@@ -135,6 +136,7 @@ def test_export_chooses_by_a_cores_instructions(tmp_path: Path) -> None:
     needs(AARCH64)
     command = [*MOVINET, "export", "a0-stream", "-w", "random:1", "--resolution", "64"]
     command += ["--calibrate", "none", "-q", "auto", "--target", "cortex-a76", "-o", str(tmp_path)]
+    command += ["--long-frames", "50"]
     done = subprocess.run([*command, "--min-sqnr", "45"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "M instr." in done.stdout

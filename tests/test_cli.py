@@ -115,7 +115,7 @@ def test_export_inspect_run(tmp_path: Path) -> None:
 
 
 def test_auto_takes_the_fastest_that_is_true_enough(tmp_path: Path) -> None:
-    fast = ("--resolution", 64, "--calibrate", "none")
+    fast = ("--resolution", 64, "--calibrate", "none", "--long-frames", 50)
     random = ("-w", "random:1", *fast, "-q", "auto", "-o", tmp_path)
     done = movinet("export", "t0-stream", *random, "--min-sqnr", 45)
     assert done.returncode == 0, done.stderr

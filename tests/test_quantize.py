@@ -173,13 +173,13 @@ def test_several_variants_at_once_with_calibration(
 
 def test_without_clips_it_calibrates_on_drawn_figures(tmp_path: Path) -> None:
     spec, outputs = lookup("t0-stream"), {"int8": tmp_path / "a.tflite"}
-    (done,) = export(spec, "random", outputs, resolution=32)
+    (done,) = export(spec, "random", outputs, resolution=32, long_frames=20)
     assert any("drawn figures" in note for note in done.notes)
     assert ModelFile.read(done.path).metadata["calibration"]["clips"] == 24
     first = done.path.read_bytes()
-    export(spec, "random", outputs, resolution=32)
+    export(spec, "random", outputs, resolution=32, long_frames=20)
     assert done.path.read_bytes() == first
-    (nearest,) = export(spec, "random", outputs, resolution=32, calibrate=())
+    (nearest,) = export(spec, "random", outputs, resolution=32, calibrate=(), long_frames=20)
     assert ModelFile.read(nearest.path).metadata["calibration"] is None
     assert any("rounded to the nearest" in note for note in nearest.notes)
 

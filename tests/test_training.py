@@ -211,6 +211,7 @@ def test_a_published_file_is_a_start(data: Path, tmp_path: Path) -> None:
     done = subprocess.run([*MOVINET, *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     words = ["export", spec.id, "-w", trained, "-o", exported, "-q", "int8", "--long-frames", 20]
+    words += ["--calibrate", data / ODD[0]]
     done = subprocess.run([*MOVINET, *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     classifier = StreamClassifier(exported)

@@ -1,11 +1,14 @@
 """Run models on emulated boards: compare their logits with this machine's, count instructions."""
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -69,10 +72,24 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Bench:
-    """A folder in which guests find their frames and leave their results."""
+    """A folder in which guests find their frames, and each leaves its results in its place."""
 
     folder: Path
     plugin: Path
+
+    def place(self, name: str) -> "_Place":
+        """Make a place for one guest's results."""
+        folder = self.folder / name
+        folder.mkdir()
+        return _Place(self, folder)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where one guest leaves its results."""
+
+    bench: _Bench
+    folder: Path
 
     @property
     def blocks(self) -> Path:
@@ -91,14 +108,14 @@ class _Bench:
             "PYTHONDONTWRITEBYTECODE": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
-        plugin = f"{self.plugin},mark={core.machine.getsid},out={counts}"
+        plugin = f"{self.bench.plugin},mark={core.machine.getsid},out={counts}"
         with root.as_board(core) as board:
             command = [core.machine.emulator, "-L", str(board), "-cpu", core.cpu]
             for key, value in inside.items():
                 command += ["-E", f"{key}={value}"]
             command += ["-plugin", plugin + (f",blocks={self.blocks}" if blocks else "")]
             command += [str(root.python), str(Path(guest.__file__)), str(model.resolve())]
-            command += [str(self.folder / "frames.npy"), engine, str(results)]
+            command += [str(self.bench.folder / "frames.npy"), engine, str(results)]
             done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
@@ -131,7 +148,7 @@ def emulate(
     engine: str = "auto",
     say: Say = lambda line: None,
 ) -> dict[tuple[Path, str], Emulation]:
-    """Run each model on each core.
+    """Run each model on each core, as many at once as this machine has cores: counts are no times.
 
     Args:
         models: stream models.
@@ -147,21 +164,31 @@ def emulate(
         MissingPackageError, UsageError: see :func:`assemble`.
         EmulationError: a run failed.
     """
-    found: dict[tuple[Path, str], Emulation] = {}
     if not cores:
-        return found
+        return {}
     if len(frames) < MIN_FRAMES:
         raise UsageError(f"counting needs {MIN_FRAMES} frames or more, not {len(frames)}")
     roots = {core.machine: assemble(core.machine, say) for core in cores}
     with _bench(frames) as bench:
-        for model in models:
-            session = open_engine(ModelFile.read(model), 1).session()
-            here = np.stack([session.step(frame.astype(np.float32) / 255) for frame in frames])
-            for core in cores:
-                say(f"{model.name} on {core.name}")
-                there = bench.run(roots[core.machine], core, model, engine)
-                found[model, core.name] = _judged(core, there, here)
-    return found
+        here = {model: _logits(model, frames) for model in models}
+
+        def answer(task: tuple[int, tuple[Path, Core]]) -> Emulation:
+            number, (model, core) = task
+            say(f"{model.name} on {core.name}")
+            place = bench.place(str(number))
+            there = place.run(roots[core.machine], core, model, engine)
+            return _judged(core, there, here[model])
+
+        tasks = list(product(models, cores))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            answers = list(pool.map(answer, enumerate(tasks)))
+    return {(model, core.name): one for (model, core), one in zip(tasks, answers, strict=True)}
+
+
+def _logits(model: Path, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Run a model on this machine: logits [frames, classes]."""
+    session = open_engine(ModelFile.read(model), 1).session()
+    return np.stack([session.step(frame.astype(np.float32) / 255) for frame in frames])
 
 
 def trace(model: Path, core: Core, frames: Sequence[NDArray[np.uint8]]) -> Trace:
@@ -173,8 +200,9 @@ def trace(model: Path, core: Core, frames: Sequence[NDArray[np.uint8]]) -> Trace
     """
     root = assemble(core.machine)
     with _bench(frames) as bench:
-        bench.run(root, core, model, "auto", blocks=True)
-        return Trace(bench.blocks.read_text(errors="replace"), bench.maps())
+        place = bench.place("trace")
+        place.run(root, core, model, "auto", blocks=True)
+        return Trace(place.blocks.read_text(errors="replace"), place.maps())
 
 
 def _judged(core: Core, there: _Answer, here: NDArray[np.float32]) -> Emulation:
