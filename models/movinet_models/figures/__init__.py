@@ -6,7 +6,17 @@ scene      camera, light, background, clothes; the pictures
 dataset    clips and splits, deterministic by seed, and their files
 """
 
-from movinet_models.figures.actions import ACTIONS, REVERSED_PAIRS
+from movinet_models.figures.actions import ACTIONS, IDLE, NOTHING, REVERSED_PAIRS
 from movinet_models.figures.dataset import LABELS, Clip, clips, drawn, render
 
-__all__ = ["ACTIONS", "LABELS", "REVERSED_PAIRS", "Clip", "clips", "drawn", "render"]
+__all__ = [
+    "ACTIONS",
+    "IDLE",
+    "LABELS",
+    "NOTHING",
+    "REVERSED_PAIRS",
+    "Clip",
+    "clips",
+    "drawn",
+    "render",
+]

@@ -28,6 +28,9 @@ class Action:
         prop: what is there besides the body.
         travels: body heights that the ground passes backwards in one round.
         backwards: time runs the other way.
+        crosses: body heights that the body walks through the picture in one round; out at
+            one side, it comes again at the other.
+        present: somebody is there.
     """
 
     move: Move
@@ -36,6 +39,8 @@ class Action:
     prop: str | None = None
     travels: float = 0.0
     backwards: bool = False
+    crosses: float = 0.0
+    present: bool = True
 
 
 def _points(x: Phase | float, y: Phase | float, z: Phase | float) -> Points:
@@ -188,7 +193,18 @@ def picking_up(body: Body, phase: Phase) -> Pose:
 
 def pushing(body: Body, phase: Phase) -> Pose:
     """Walk with both hands on a box, which goes ahead."""
-    stand = _stand(body, phase)
+    hands = tuple(_points(0.24 + 0 * phase, -0.02 * s, -0.07) for s in SIDES)
+    bob = 0.01 * np.cos(4 * np.pi * phase)
+    return Pose(
+        pelvis=_points(0 * phase - 0.04, 0, body.leg * 0.985 - 0.035 + bob),
+        lean=0 * phase + 0.25,
+        feet=_steps(phase),
+        hands=hands,
+    )
+
+
+def _steps(phase: Phase) -> tuple[Points, Points]:
+    """Feet of a walk in place: the ground goes back with the one that stands on it."""
     feet = []
     for side, start in zip(SIDES, (0.0, 0.5), strict=True):
         step = (phase + start) % 1
@@ -197,13 +213,40 @@ def pushing(body: Body, phase: Phase) -> Pose:
         x = np.where(stance, 0.1 - 0.3 * step / 0.6, -0.2 + 0.3 * swing)
         z = np.where(stance, 0, 0.06 * np.sin(np.pi * np.clip(swing, 0, 1)))
         feet.append(_points(x, 0.06 * side, z))
-    hands = tuple(_points(0.24 + 0 * phase, -0.02 * s, -0.07) for s in SIDES)
-    bob = 0.01 * np.cos(4 * np.pi * phase)
+    return feet[0], feet[1]
+
+
+def standing(body: Body, phase: Phase) -> Pose:
+    """Upright with hanging arms; the weight goes from one leg to the other."""
+    sway = np.sin(2 * np.pi * phase)
+    stand = _stand(body, phase)
+    return replace(
+        stand,
+        pelvis=stand.pelvis + _points(0.005 * sway, 0.02 * sway, -0.012),
+        lean=0.03 + 0.03 * sway,
+    )
+
+
+def reading(body: Body, phase: Phase) -> Pose:
+    """Standing with one hand held still before the chest, as if with a telephone."""
+    stand = standing(body, phase)
+    held = _points(0.17 + 0 * phase, -0.05, -0.05 + 0.01 * np.sin(2 * np.pi * phase))
+    return replace(stand, hands=(held, stand.hands[1]))
+
+
+def walking(body: Body, phase: Phase) -> Pose:
+    """Upright steps with swinging arms."""
+    bob = 0.012 * np.cos(4 * np.pi * phase)
+    swing = 0.4 * np.cos(2 * np.pi * (phase - 0.05))
+    reach = 0.97 * body.arm
+    hands = [
+        reach * _points(np.sin(-side * swing) + 0.05, 0.1 * side, -np.cos(swing)) for side in SIDES
+    ]
     return Pose(
-        pelvis=stand.pelvis + _points(0 * phase - 0.04, 0, -0.035 + bob),
-        lean=0 * phase + 0.25,
-        feet=(feet[0], feet[1]),
-        hands=hands,
+        pelvis=_points(0 * phase, 0, body.leg * 0.985 - 0.03 + bob),
+        lean=0 * phase + 0.05,
+        feet=_steps(phase),
+        hands=(hands[0], hands[1]),
     )
 
 
@@ -225,3 +268,13 @@ REVERSED_PAIRS = {
     "pushing": "pulling",
 }
 ACTIONS |= {back: replace(ACTIONS[forth], backwards=True) for forth, back in REVERSED_PAIRS.items()}
+
+# What a camera sees most of the time, one class for all of it.
+NOTHING = "nothing"
+IDLE: dict[str, Action] = {
+    "an empty scene": Action(standing, 4.0, 0.0, present=False),
+    "standing": Action(standing, 4.0, 0.0),
+    "standing before a chair": Action(standing, 4.0, SIDE, "chair"),
+    "reading": Action(reading, 5.0, SIDE * 0.6),
+    "walking by": Action(walking, 1.2, SIDE, crosses=0.8),
+}

@@ -28,7 +28,7 @@ def figures(
         int | None, typer.Option(min=1, help="Processes; default: the cores.")
     ] = None,
 ) -> None:
-    """Draw clips of human figures doing 12 things, to train, test and play with.
+    """Draw clips of human figures doing 12 things or nothing, to train, test and play with.
 
     The same options give the same pictures. Clips that are there already are kept.
 

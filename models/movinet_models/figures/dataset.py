@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from movinet_models.figures.actions import ACTIONS
+from movinet_models.figures.actions import ACTIONS, IDLE, NOTHING, Action
 from movinet_models.figures.scene import Picture, Scene
 from movinet_runtime.preprocess import resized
 
-LABELS = sorted(ACTIONS)
+LABELS = sorted([*ACTIONS, NOTHING])
 SPLITS = ("train", "validation", "test")
 FPS = 5.0  # of A0 to A2
 FRAMES = 16
@@ -28,6 +28,13 @@ class Clip:
         """What the figure does; every class is as frequent as the others."""
         return LABELS[self.index % len(LABELS)]
 
+    @property
+    def action(self) -> Action:
+        """How it does it: there are several ways of doing nothing, in turn."""
+        if self.label == NOTHING:
+            return [*IDLE.values()][self.index // len(LABELS) % len(IDLE)]
+        return ACTIONS[self.label]
+
     def rng(self) -> np.random.Generator:
         """Return the clip's own source of randomness."""
         return np.random.default_rng([SPLITS.index(self.split), self.index])
@@ -42,7 +49,7 @@ def render(clip: Clip, frames: int = FRAMES, fps: float = FPS, side: int = SIDE)
     """Draw a clip: uint8 [side, side, 3] for each frame."""
     rng = clip.rng()
     scene = Scene.random(rng, side)
-    return list(scene.frames([(ACTIONS[clip.label], frames / fps)], fps, rng))
+    return list(scene.frames([(clip.action, frames / fps)], fps, rng))
 
 
 def drawn(split: str, count: int, size: tuple[int, int], fps: float) -> list[list[Picture]]:

@@ -17,6 +17,7 @@ Colour = tuple[int, int, int]
 
 SUPERSAMPLING = 2
 SPEED = (0.6, 1.6)
+WAY = 1.8  # of somebody who walks by, picture widths until he comes again
 # Limbs as (from, to, thickness in body heights, piece of clothing).
 LIMBS = [
     *((f"{s}_{a}", f"{s}_{b}", width, cloth) for s in ("left", "right") for a, b, width, cloth in (
@@ -106,9 +107,12 @@ class Scene:
             rounds = phase + way * times * self.speed / action.seconds
             points = joints(self.body, action.move(self.body, rounds % 1))
             passed = travelled + rounds * action.travels
+            walked = travelled + rounds * action.crosses
             for i, time in enumerate(times):
                 now = {name: point[i] for name, point in points.items()}
-                yield self._draw(action, now, rounds[i] % 1, began + way * time, passed[i], rng)
+                yield self._draw(
+                    action, now, rounds[i] % 1, began + way * time, passed[i], walked[i], rng
+                )
             began += seconds
 
     def _draw(
@@ -118,13 +122,17 @@ class Scene:
         phase: float,
         time: float,
         passed: float,
+        walked: float,
         rng: np.random.Generator,
     ) -> Picture:
         side = self.background.shape[0]
         facing = action.facing + self.turn
         if self.mirrored:
             facing = -facing
-        camera = _Camera(facing, self.pitch, self.size * side, self.position, side)
+        x, y = self.position
+        if action.crosses:  # the picture is 1 wide, and what lies beside it belongs to the way
+            x = 0.5 + np.sign(facing) * (walked * self.size % WAY - WAY / 2)
+        camera = _Camera(facing, self.pitch, self.size * side, (x, y), side)
         sweep, rate, start = self.pan
         shift = sweep * np.sin(2 * np.pi * (rate * time + start))
         shift += passed * self.size * np.sin(facing)
@@ -137,7 +145,8 @@ class Scene:
             x = ((origin + speed * time) % 1.4 - 0.2) * side
             extent = size * side
             _blob(draw, x, side * self.position[1] - extent, extent, colour)
-        self._draw_things(draw, camera, action.prop, at, phase)
+        if action.present:
+            self._draw_things(draw, camera, action.prop, at, phase)
         if self.occluder is not None:
             left, width, colour = self.occluder
             box = np.array([left, 0, left + width, 1]) * side * SUPERSAMPLING
