@@ -70,7 +70,8 @@ def test_nothing_is_done_in_all_its_ways_and_nobody_stays_where_they_walk_by() -
             np.stack(list(scene.frames([(act, 4)], 5.0, np.random.default_rng(0)))).astype(int)
             for act in (IDLE[kind], replace(IDLE[kind], present=False))
         )
-        return np.asarray(np.abs(with_ - without).sum(axis=-1) > 0).mean(axis=1)
+        covered = np.abs(with_ - without).sum(axis=-1) > 0
+        return np.asarray(covered.mean(axis=1))
 
     assert not drawn("an empty scene").any()
     middles = [columns.argmax() for columns in drawn("walking by") if columns.any()]

@@ -16,7 +16,8 @@ from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.network import load_into_network
 from movinet_convert.parameters import random_weights
 from movinet_convert.quantize.calibration import moving_noise
-from movinet_convert.training.batches import Augmentation, Batches
+from movinet_convert.training.batches import Batches
+from movinet_convert.training.reading import Augmentation
 from movinet_convert.training.report import accuracy, confusion_matrix, scores
 from movinet_models.clips import LabelledClip, collect, find_clips
 from movinet_models.family import lookup

@@ -15,6 +15,7 @@ from movinet_benchmarks.accuracy import MODES, STREAM_CLIPS, Judge, Score, inter
 from movinet_benchmarks.clip_model import ClipModel, load_model
 from movinet_benchmarks.protocol import Protocol
 from movinet_models.clips import TEST, VALIDATION, LabelledClip, find_clips
+from movinet_models.splits import fingerprint, unpacked
 from movinet_runtime import StreamModel, read_labels
 from movinet_runtime.errors import SourceError, UsageError
 from movinet_runtime.preprocess import Fit
@@ -100,6 +101,7 @@ def accuracy(
     lost = next((clip.path for clip in chosen if not clip.path.exists()), None)
     if not clips:
         raise UsageError(f"{data}: none of its {missing} videos is there; the first: {lost}")
+    clips, leaks = _unseen(clips, loaded)
     where = {clip.label: clip.where for clip in reversed(clips)}
     all_judges = judges(loaded, sorted(where), modes, stream, horizon, where)
     console = Console(stderr=True)
@@ -112,7 +114,7 @@ def accuracy(
     if parts := [clip.path.name for clip in clips if clip.seconds is not None]:
         # A file that was cut before would lose its beginning here, and nothing would show it.
         say(f"{len(parts)} clips are the seconds of a whole video that the table names: {parts[0]}")
-    for line in _spelling_lines(all_judges):
+    for line in (*leaks, *_spelling_lines(all_judges)):
         say(line)
     columns = (TextColumn("clips"), BarColumn(), TimeRemainingColumn())
     skipped = 0
@@ -200,6 +202,40 @@ def _to_judge(clips: list[LabelledClip]) -> list[LabelledClip]:
         if chosen := [clip for clip in clips if clip.split == split]:
             return _mixed(chosen)
     return _mixed(clips)
+
+
+def _unseen(
+    clips: list[LabelledClip], models: Sequence[Model]
+) -> tuple[list[LabelledClip], list[str]]:
+    """Leave out clips that a model was trained on, and say so, or that it cannot be known.
+
+    Raises:
+        UsageError: none is left; a model's list of its training clips is damaged.
+    """
+    seen: set[int] = set()
+    silent = []
+    for model in models:
+        said = model.metadata.get("trained_on")
+        try:
+            seen |= frozenset() if said is None else unpacked(said)
+        except ValueError as error:
+            raise UsageError(f"{model.path} is damaged: its trained_on is {error}") from error
+        if said is None:
+            silent.append(model.path.name)
+    lines = []
+    if seen:
+        kept = [clip for clip in clips if fingerprint(clip.path) not in seen]
+        if left_out := len(clips) - len(kept):
+            lines.append(f"{left_out} of {len(clips)} clips were trained on: left out")
+        if not kept:
+            raise UsageError(f"all {len(clips)} clips were trained on: nothing is left to judge by")
+        clips = kept
+    if silent and all(clip.split is None for clip in clips):
+        lines.append(
+            f"whether {silent[0]} was trained on some of these clips is not known: a table with a "
+            "split says which were held back"
+        )
+    return clips, lines
 
 
 def _mixed(clips: list[LabelledClip]) -> list[LabelledClip]:

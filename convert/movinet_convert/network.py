@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
-import numpy as np
-
 from movinet_convert.backend import keras, ops
 from movinet_convert.norm import FusedNorm
 from movinet_convert.parameters import (
@@ -209,8 +207,9 @@ class MoViNet(keras.Model):  # type: ignore[misc]
     """A clip classifier: video float32 [batch, time, h, w, 3] in [0, 1] -> logits.
 
     ``model(video)`` gives [batch, classes], in the stream form after the last
-    frame. Labels, how many frames the clips of the training had, the horizon of its
-    averages and the form of its gate travel in the saved file.
+    frame. Labels, how many frames the clips of the training had and which clips they were
+    (:func:`movinet_models.splits.packed`), the horizon of its averages and the form of its
+    gate travel in the saved file.
     """
 
     def __init__(
@@ -223,6 +222,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         clip_frames: int | None = None,
         horizon: int | None = None,
         gate: Gate = DEFAULT_GATE,
+        trained_on: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -232,6 +232,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         self.clip_frames = clip_frames
         self.horizon = horizon
         self.gate = gate
+        self.trained_on = trained_on
         spec = self.spec
         act = _activation(spec)
         by_name = {unit.name: unit for unit in units(spec, classes)}
@@ -263,7 +264,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
             states: what the last call returned; None before the first frame.
             training: batch statistics and dropout.
             horizon: frames that averages over time remember, as the runtime bounds them;
-                only from the first frame on, and ``time`` must be known.
+                None: all.
 
         Returns:
             Logits [batch, time, classes] after each frame (base form: time 1, the
@@ -304,6 +305,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
             "clip_frames": self.clip_frames,
             "horizon": self.horizon,
             "gate": self.gate,
+            "trained_on": self.trained_on,
             "name": self.name,
         }
 
@@ -340,30 +342,58 @@ def positional_encoding(frames: Tensor, start: Tensor, channels: int) -> Tensor:
 def _running_mean(
     x: Tensor, mean: Tensor, count: Tensor, horizon: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Average [batch, time, ...] over all frames so far; also return the last average."""
-    if horizon and mean is None and x.shape[1] is not None and x.shape[1] > horizon:
-        averages = ops.einsum("ts,bshwc->bthwc", bounded_shares(x.shape[1], horizon), x)
-        return averages, averages[:, -1:]
-    total = ops.cumsum(x, axis=1)
-    seen = ops.arange(1, ops.shape(x)[1] + 1, dtype="float32")
-    if mean is not None:
-        total = total + mean * count
-        seen = seen + count
-    averages = total / ops.reshape(seen, (1, -1, 1, 1, 1))
+    """Average [batch, time, ...] over all frames so far, or as the runtime bounds it.
+
+        average_t = average_{t-1} + (x_t - average_{t-1}) / min(t + 1, horizon)
+
+    Any number of frames, also one that is not known when the graph is built: what is summed is
+    each frame's share in the average after each frame (:func:`bounded_shares`).
+
+    Returns:
+        The averages, and the last one.
+    """
+    if horizon is None:
+        total = ops.cumsum(x, axis=1)
+        seen = ops.arange(1, ops.shape(x)[1] + 1, dtype="float32")
+        if mean is not None:
+            total = total + mean * count
+            seen = seen + count
+        averages = total / ops.reshape(seen, (1, -1, 1, 1, 1))
+    else:
+        shares, of_mean = bounded_shares(ops.shape(x)[1], 0.0 if count is None else count, horizon)
+        averages = ops.einsum("ts,bshwc->bthwc", shares, x)
+        if mean is not None:
+            averages = averages + mean * ops.reshape(of_mean, (1, -1, 1, 1, 1))
     return averages, averages[:, -1:]
 
 
-def bounded_shares(frames: int, horizon: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return the share of each frame s in the bounded average after frame t, [t, s].
+def bounded_shares(frames: Tensor, count: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
+    """Return what the bounded average after each frame consists of.
 
-    average_t = average_{t-1} + (x_t - average_{t-1}) / min(t + 1, horizon)
+    The step 1 / min(t + 1, horizon) that frame s entered with shrinks by the factor
+    1 - 1 / horizon with each later frame beyond the horizon; up to it, all frames so far
+    have equal shares.
+
+    Args:
+        frames: their number T, an int or an int32 scalar.
+        count: frames before them, as many as have been seen or held at the horizon.
+        horizon: frames.
+
+    Returns:
+        Share of each frame s in the average after frame t, float32 [t, s]; and that of the
+        average before the first frame, [t].
     """
-    shares = np.zeros((frames, frames), np.float32)
-    for t in range(frames):
-        part = 1 / min(t + 1, horizon)
-        shares[t] = shares[t - 1] * (1 - part) if t else 0
-        shares[t, t] = part
-    return shares
+    at = ops.arange(frames, dtype="float32") + ops.cast(count, "float32")
+    step = 1.0 / ops.minimum(at + 1.0, float(horizon))
+    kept = 1.0 - 1.0 / horizon
+    after, entered = ops.expand_dims(at, 1), ops.expand_dims(at, 0)
+    fades = ops.maximum(after - ops.maximum(entered, horizon - 1.0), 0.0)
+    known = ops.cast(entered <= after, "float32")
+    shares = ops.expand_dims(step, 1) * known * ops.power(kept, fades)
+    held = ops.minimum(at[0], float(horizon))
+    fades = ops.maximum(at - ops.maximum(at[0], float(horizon)) + 1.0, 0.0)
+    of_mean = held * step * ops.power(kept, fades)
+    return shares, of_mean
 
 
 def _fold(x: Tensor) -> Tensor:

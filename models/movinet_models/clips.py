@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from movinet_models.lists import (
     SPLITS,
     TEST,
@@ -20,6 +18,7 @@ from movinet_models.lists import (
     parse_list,
     split_of,
 )
+from movinet_models.splits import fingerprint, held_back, packed, recordings
 from movinet_runtime import Frame, FrameSource, Source, open_frames
 from movinet_runtime.errors import SourceError, UsageError
 
@@ -48,6 +47,8 @@ class LabelledClip:
         label: its class.
         split: None until it is assigned.
         seconds: the part of the file that counts, from and to; None: all of it.
+        group: the recording that it was cut from, where a table says it; no group stands on
+            both sides of a split.
         where: the file and line that name it, for errors.
     """
 
@@ -56,6 +57,7 @@ class LabelledClip:
     split: str | None = None
     seconds: tuple[float, float] | None = None
     where: str = field(default="", compare=False)
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,25 @@ class Collection:
         clips: each with a split.
         labels: in the order of the logits.
         skipped: what could not be read, and why.
+        divided: whether the split is ours: nothing in the data says it.
+        pattern: of the file names that recordings are known by; None: they are not.
+        notes: what a user should know.
     """
 
     clips: list[LabelledClip]
     labels: list[str]
     skipped: list[str]
+    divided: bool = False
+    pattern: str | None = None
+    notes: Sequence[str] = ()
 
     def of(self, split: str) -> list[LabelledClip]:
         """Return the clips of a split."""
         return [clip for clip in self.clips if clip.split == split]
+
+    def trained_on(self) -> str:
+        """Name the files of the training split by their content, for the trained file."""
+        return packed(fingerprint(clip.path) for clip in self.of(TRAIN))
 
 
 def find_clips(
@@ -242,7 +254,8 @@ def _of_table(text: str, table: Path, videos: Path) -> list[LabelledClip]:
             if not path or not label:
                 raise UsageError(f"{where}: needs the columns path and label")
             split = split_of(row.get("split"), where)
-            clips.append(LabelledClip(videos / path, label, split, where=where))
+            group = (row.get("group") or "").strip() or None
+            clips.append(LabelledClip(videos / path, label, split, where=where, group=group))
     except csv.Error as error:
         raise UsageError(f"{table} cannot be read as CSV: {error}") from error
     return clips
@@ -253,6 +266,7 @@ def collect(
     validation: float,
     seed: int = 0,
     progress: Progress = lambda n: None,
+    group: str | None = None,
 ) -> Collection:
     """Open every clip, leave out what cannot be read, and split what has no split.
 
@@ -261,10 +275,13 @@ def collect(
         validation: share of each class that is kept back, where nothing says which.
         seed: of the choice.
         progress: called with 1 after each clip.
+        group: a pattern in file names that tells clips of one recording
+            (:func:`movinet_models.splits.recordings`); a table's groups go before it.
 
     Raises:
         UsageError: nothing is left of a class, or of the training split; a clip is a part of
-            a file, which training does not cut out.
+            a file, which training does not cut out; a recording stands on both sides of the
+            data's own split.
     """
     parts = [clip for clip in clips if clip.seconds is not None]
     if parts:
@@ -290,24 +307,53 @@ def collect(
     gone = sorted(set(labels) - {clip.label for clip in usable})
     if gone:
         raise UsageError(f"no clip of {', '.join(gone)} can be read; the first: {skipped[0]}")
-    if any(clip.split is None for clip in usable):
-        usable = _split(usable, validation, seed)
-    found = Collection(usable, labels, skipped)
+    asked = group is not None or any(clip.group is not None for clip in usable)
+    usable, pattern = _grouped(usable, group)
+    divided = any(clip.split is None for clip in usable)
+    if divided:
+        usable = _divided(usable, validation, seed)
+    notes = [f"clips of one recording stay together: {pattern} in their names"] if pattern else []
+    if (both := _on_both_sides(usable)) is not None:
+        wrong = f"clips of one recording, {both}, are on both sides of the split"
+        if asked:
+            raise UsageError(wrong)
+        notes = [f"{wrong} that the data gives: what is counted is better than it is"]
+    found = Collection(usable, labels, skipped, divided, pattern, notes)
     for split in (TRAIN, VALIDATION):
         lacks = sorted(set(labels) - {clip.label for clip in found.of(split)})
         if lacks:
-            raise UsageError(f"no {split} clip of {', '.join(lacks)}: each class needs two clips")
+            raise UsageError(
+                f"no {split} clip of {', '.join(lacks)}: each class needs two clips, of different "
+                "recordings"
+            )
     return found
 
 
-def _split(clips: Sequence[LabelledClip], share: float, seed: int) -> list[LabelledClip]:
-    """Keep back a share of each class, by file, at least one."""
-    rng = np.random.default_rng(seed)
-    kept = list(clips)
-    for label in sorted({clip.label for clip in clips}):
-        own = [i for i, clip in enumerate(clips) if clip.label == label and clip.split is None]
-        back = max(1, round(share * len(own))) if len(own) > 1 else 0
-        chosen = set(rng.permutation(own)[:back].tolist())
-        for i in own:
-            kept[i] = replace(clips[i], split=VALIDATION if i in chosen else TRAIN)
-    return kept
+def _grouped(
+    clips: Sequence[LabelledClip], pattern: str | None
+) -> tuple[list[LabelledClip], str | None]:
+    """Give each clip its recording, and return the pattern of names that told it."""
+    if pattern is None and any(clip.group is not None for clip in clips):
+        return [replace(clip, group=clip.group or str(clip.path)) for clip in clips], None
+    names, pattern = recordings([clip.path for clip in clips], pattern)
+    grouped = [replace(clip, group=name) for clip, name in zip(clips, names, strict=True)]
+    return grouped, pattern
+
+
+def _divided(clips: Sequence[LabelledClip], share: float, seed: int) -> list[LabelledClip]:
+    """Keep back a share of each class, by recording, where the data does not say the split.
+
+    A recording of which the data gives some clips to a side goes there as a whole.
+    """
+    said = {clip.group: clip.split for clip in clips if clip.split is not None}
+    clips = [replace(clip, split=clip.split or said.get(clip.group)) for clip in clips]
+    own = [clip for clip in clips if clip.split is None]
+    back = held_back([clip.label for clip in own], [clip.group for clip in own], share, seed)
+    sides = iter([VALIDATION if one else TRAIN for one in back])
+    return [clip if clip.split else replace(clip, split=next(sides)) for clip in clips]
+
+
+def _on_both_sides(clips: Iterable[LabelledClip]) -> str | None:
+    """Name a recording of which training sees a part and a judge another."""
+    trained = {clip.group for clip in clips if clip.split == TRAIN}
+    return next((c.group for c in clips if c.split != TRAIN and c.group in trained), None)

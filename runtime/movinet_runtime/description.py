@@ -29,6 +29,8 @@ class Description:
         forced: written although it failed against its source.
         horizon: frames that averages over time remember; 0: all.
         in_place: whether a state's output may share the memory of its input.
+        trained_on: fingerprints of the files it was trained on, packed
+            (movinet_models.splits); None: the file does not say.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Description:
     forced: bool = False
     horizon: int = 0
     in_place: bool = False
+    trained_on: str | None = None
 
 
 class NewerVersionError(ValueError):
@@ -85,6 +88,7 @@ def parsed(raw: bytes) -> tuple[Mapping[str, Any], Description]:
         _flag(parity, "forced") if "forced" in parity else False,
         _whole(fields, "horizon", least=0) if "horizon" in fields else 0,
         _flag(fields, "in_place") if "in_place" in fields else False,
+        _text(fields, "trained_on") if "trained_on" in fields else None,
     )
 
 

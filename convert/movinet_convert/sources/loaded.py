@@ -56,6 +56,8 @@ class Read:
         gate_reason: how.
         original: the source as something that runs.
         labels, resolution, clip_frames, horizon: where the source says them.
+        trained_on: its training clips' files (:func:`movinet_models.splits.packed`), where
+            the split was the training's own.
         licence: of the weights, where the source says it.
         int8_share: share of the values that were int8 in the source, whose rounding stays.
         ranges: what int8 activations of the source stood for, by the name of our tensor.
@@ -73,6 +75,7 @@ class Read:
     resolution: int | None = None
     clip_frames: int | None = None
     horizon: int | None = None
+    trained_on: str | None = None
     licence: str | None = None
     int8_share: float = 0.0
     ranges: Mapping[str, Range] = field(default_factory=dict)
@@ -104,6 +107,7 @@ class LoadedWeights:
     resolution: int | None = None
     clip_frames: int | None = None
     horizon: int | None = None
+    trained_on: str | None = None
     new_classifier: bool = False
     original: Original | None = None
     int8_share: float = 0.0

@@ -85,6 +85,7 @@ def read(path: Path, spec: ModelSpec) -> Read:
         image[2],
         trained if isinstance(trained, int) and trained > 0 else None,
         None if described is None else described.horizon or None,
+        None if described is None else described.trained_on,
         None if described is None else described.licence,
         _int8_share(plain, found),
         _ranges(plain, found),

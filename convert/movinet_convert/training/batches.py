@@ -1,107 +1,18 @@
-"""Batches of clips: frames at the model's rate, cut, coloured and turned at random."""
+"""Batches of clips for Keras: pictures, labels, and what each answer counts."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
-from typing import Any
+from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from movinet_convert.backend import keras
 from movinet_convert.parameters import Array
+from movinet_convert.training.reading import Augmentation, Video, read_clip
 from movinet_models.clips import LabelledClip
 from movinet_runtime.errors import SourceError
-from movinet_runtime.preprocess import SCALE, resized
-from movinet_runtime.sources import open_frames
-from movinet_runtime.sources.source import FrameSource, Source
-
-Video = NDArray[np.uint8]  # [frames, side, side, 3]
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How much training clips vary; each clip draws once for all its frames."""
-
-    area: tuple[float, float] = (0.7, 1.0)  # of the largest square that is cut out
-    aspect: tuple[float, float] = (0.87, 1.15)
-    flip: bool = True
-    colour: float = 0.2  # brightness, contrast and saturation, up or down by this share
-    speed: tuple[float, float] = (0.8, 1.25)
-
-
-def read_clip(
-    clip: LabelledClip,
-    fps: float,
-    frames: int,
-    side: int,
-    augmentation: Augmentation | None = None,
-    rng: np.random.Generator | None = None,
-) -> Video:
-    """Read up to ``frames`` frames of a clip.
-
-    Args:
-        clip: the file.
-        fps: of the model.
-        frames: the most.
-        side: of the result.
-        augmentation: None takes the middle of the clip and its central square.
-        rng: for the augmentation.
-
-    Returns:
-        uint8 [n, side, side, 3], fewer frames than asked for if the clip is shorter.
-
-    Raises:
-        SourceError: unreadable.
-    """
-    if augmentation is None or rng is None:
-        pictures = _window(open_frames(clip.path), fps, frames, 0.5)
-        return np.stack([resized(picture, (side, side)) for picture in pictures])
-    speed = math.exp(rng.uniform(*np.log(augmentation.speed)))
-    pictures = _window(open_frames(clip.path), fps / speed, frames, rng.random())
-    height, width = pictures[0].shape[:2]
-    area = rng.uniform(*augmentation.area)
-    aspect = math.exp(rng.uniform(*np.log(augmentation.aspect)))
-    extent = math.sqrt(area) * min(height, width)
-    w, h = min(extent * math.sqrt(aspect), width), min(extent / math.sqrt(aspect), height)
-    x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
-    box = (x, y, x + w, y + h)
-    video = np.stack(
-        [
-            np.asarray(
-                Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR, box=box)
-            )
-            for picture in pictures
-        ]
-    )
-    if augmentation.flip and rng.random() < 0.5:
-        video = video[:, :, ::-1]
-    return _coloured(video, augmentation.colour, rng)
-
-
-def _window(source: Source, fps: float, frames: int, where: float) -> list[Any]:
-    """Return consecutive sampled frames; ``where`` 0 is the beginning, 1 the end."""
-    if source.duration is None:
-        pictures = [frame.image for frame in source.sampled(fps)]
-        start = round(where * max(0, len(pictures) - frames))
-        return pictures[start : start + frames]
-    start = round(where * max(0, int(source.duration * fps) - frames))
-    pictures = [frame.image for frame in islice(source.sampled(fps), start, start + frames)]
-    if not pictures:  # the container claims more than it holds
-        return _window(FrameSource(source.name, source), fps, frames, where)
-    return pictures
-
-
-def _coloured(video: Video, strength: float, rng: np.random.Generator) -> Video:
-    brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3).astype(np.float32)
-    x = video.astype(np.float32) * brightness
-    grey = x.mean(axis=-1, keepdims=True)
-    x = grey + saturation * (x - grey)
-    mean = x.mean()
-    clipped: Video = np.clip(mean + contrast * (x - mean), 0, 255).astype(np.uint8)
-    return clipped
+from movinet_runtime.preprocess import SCALE
 
 
 @dataclass
@@ -119,6 +30,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         lead_in: frames of another clip of the batch before each one, in every other batch;
             their outputs have no weight. The state is that of a stream that goes on; in
             the other batches it begins, which a network forgets if it never sees it.
+        first: batch of the epoch to begin with: a stopped training had the others.
         broken: clips that stopped being readable, and why; others of their class take
             their place.
     """
@@ -135,6 +47,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     lead_in: int = 0
     seed: int = 0
     epoch: int = 0
+    first: int = 0
     broken: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -143,9 +56,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __len__(self) -> int:
         """Batches an epoch; in training the last one must be full, for its batch norm."""
         whole = len(self.clips) / self.batch
-        return max(1, int(whole)) if self.augmentation else math.ceil(whole)
+        count = max(1, int(whole)) if self.augmentation else math.ceil(whole)
+        return count - self.first
 
     def __getitem__(self, index: int) -> tuple[Array, Array, Array]:
+        index += self.first
         order = np.arange(len(self.clips))
         if self.augmentation:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(order)

@@ -1,7 +1,11 @@
 """``movinet train``."""
 
+import csv
+import hashlib
+import io
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -25,7 +29,7 @@ def train(
         Path,
         typer.Argument(
             help="A folder with a sub-folder of clips for each class (or train/ and validation/ "
-            "with those), or a CSV with path,label[,split]."
+            "with those), or a CSV with path,label[,split][,group]."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .keras file to write.")],
@@ -56,13 +60,14 @@ def train(
     ] = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames of a training clip.")] = 16,
     lead_in: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0,
             help="Frames of another clip before every other clip, which do not count: as in a "
-            "stream that goes on for ever.",
+            "stream that goes on for ever. Default: --frames in a stream model, which cameras "
+            "need; 0 for clips alone.",
         ),
-    ] = 0,
+    ] = None,
     horizon: Annotated[
         int | None,
         typer.Option(
@@ -86,9 +91,37 @@ def train(
     validation: Annotated[
         float, typer.Option(help="Share of the files kept back, where no split says.")
     ] = 0.2,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression in file names: clips in which it matches the same were cut "
+            "from one recording and stay on one side. A CSV's column group goes before it; names "
+            "like UCF101's (_g01_c01) and Kinetics' (ID_START_END) are known."
+        ),
+    ] = None,
+    best: Annotated[
+        str | None,
+        typer.Option(
+            help="What makes an epoch the best: top1 or macro (mean of the classes) of validation "
+            "clips, or stream, where the state is carried from clip to clip. Default: stream in "
+            "a stream model with a lead-in, else top1."
+        ),
+    ] = None,
     patience: Annotated[
         int, typer.Option(min=1, help="Stop after so many epochs without a better one.")
     ] = PATIENCE,
+    smoothing: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Label smoothing: share given to all classes.")
+    ] = 0.1,
+    ema: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.9999, help="Momentum of an average of the weights, which is kept: 0.99."
+        ),
+    ] = 0.0,
+    weight_cap: Annotated[
+        float, typer.Option(min=1, help="A rare class weighs at most so many times its share.")
+    ] = 10.0,
     flip: Annotated[bool, typer.Option(help="Mirror half of the clips.")] = True,
     colour: Annotated[float, typer.Option(min=0, max=1, help="Strength of colour changes.")] = 0.2,
     speed: Annotated[float, typer.Option(min=1, help="Up to so much slower or faster.")] = 1.25,
@@ -110,13 +143,15 @@ def train(
 
     movinet train clips.csv -o mine.keras --no-flip --epochs 60 --resume
 
+    movinet train ucf101/ -o mine.keras --group '_(g[0-9]+)_' --best macro
+
     movinet export a0-stream --weights mine.keras -q all -o models/ --calibrate clips/
     """
     try:
         spec = lookup(model).at(resolution)
     except UnknownModelError as error:
         raise UsageError(str(error)) from error
-    _check_options(spec, gate, weights, output)
+    _check_options(spec, gate, weights, output, best)
     saved = _checkpoint(output, resume)
 
     from movinet_models.clips import collect, find_clips
@@ -128,8 +163,9 @@ def train(
         *columns, console=console, disable=not console.is_terminal, transient=True
     ) as progress:
         task = progress.add_task("opening clips", total=len(listed))
-        clips = collect(listed, validation, seed, lambda n: progress.advance(task, n))
-        _say(console, clips.skipped)
+        clips = collect(listed, validation, seed, lambda n: progress.advance(task, n), group)
+        _say(console, (f"skipped: {reason}" for reason in clips.skipped))
+        _say(console, clips.notes)
         console.print(
             f"{len(clips.clips)} clips of {len(clips.labels)} classes, "
             f"{len(clips.of('validation'))} of them for validation, {len(clips.skipped)} skipped",
@@ -137,10 +173,13 @@ def train(
         )
         progress.update(task, description="building the network")
 
-        from movinet_convert.training.batches import Augmentation
-        from movinet_convert.training.fit import Checkpoint, Plan, fit
+        from movinet_convert.training.checkpoint import Checkpoint
+        from movinet_convert.training.fit import Training, restore_statistics, some_batches
+        from movinet_convert.training.plan import Metric, Plan
+        from movinet_convert.training.reading import Augmentation
 
         scratch = weights == SCRATCH
+        led = min(frames if lead_in is None else lead_in, frames) if spec.streams else 0
         plan = Plan(
             epochs=epochs,
             freeze=min(epochs, (0 if scratch else FREEZE) if freeze is None else freeze),
@@ -150,11 +189,15 @@ def train(
             final_rate=final_rate,
             start_resolution=start_resolution or spec.resolution,
             patience=patience,
-            lead_in=min(lead_in, frames) if spec.streams else 0,
+            best=cast(Metric, best or ("stream" if led else "top1")),
+            lead_in=led,
             horizon=horizon or frames,
             seed=seed,
+            smoothing=smoothing,
+            ema=ema,
+            weight_cap=weight_cap,
         )
-        network, folded = _network(
+        network, folded, start = _network(
             spec,
             weights,
             clips.labels,
@@ -167,26 +210,56 @@ def train(
         augmentation = Augmentation(
             area=(crop, 1.0), flip=flip, colour=colour, speed=(1 / speed, speed)
         )
+        decides = {
+            "model": spec.id,
+            "resolution": spec.resolution,
+            "gate": network.gate,
+            "dropout": dropout,
+            "weights": start,
+            "clips": _identity(clips),
+            "augmentation": asdict(augmentation),
+            "plan": asdict(plan),
+        }
+        training = Training(network, clips, plan, augmentation, Checkpoint(saved, decides))
+        if resume:
+            training.resume()
+        elif folded:
+            restore_statistics(network, some_batches(training.train))
         progress.remove_task(task)
-        history, broken = fit(
-            network,
-            clips,
-            plan,
-            augmentation,
-            Checkpoint(saved, plan, clips.labels),
-            resume,
-            lambda: [_shown(progress, console, plan.epochs)],
-            folded,
+        answers = training.run(
+            lambda: [_shown(progress, plan.epochs)],
+            lambda epoch: _say_epoch(console, len(training.history), plan.epochs, epoch),
         )
-    _say(console, broken.values())
+    _say(console, (f"skipped: {reason}" for reason in training.broken.values()))
     network.clip_frames, network.horizon = plan.frames, plan.horizon
-    report = _finish(network, clips, plan.frames, plan.batch, history, output, len(broken))
+    network.trained_on = clips.trained_on() if clips.divided else None
+    more = {"best": plan.best, "skipped": len(clips.skipped) + len(training.broken)}
+    report = _finish(network, clips, answers, training.history, output, more)
     saved.unlink(missing_ok=True)
     if as_json:
         print(json.dumps(report, ensure_ascii=False))
 
 
-def _check_options(spec: ModelSpec, gate: str | None, weights: str | None, output: Path) -> None:
+def _identity(clips: Any) -> dict[str, Any]:
+    """Say which clips stand on which side, so that a resumed training has the same."""
+    sides = sorted((clip.split, clip.label, clip.path.name) for clip in clips.clips)
+    return {
+        "labels": clips.labels,
+        "training": len(clips.of("train")),
+        "validation": len(clips.of("validation")),
+        "files": hashlib.sha256(json.dumps(sides).encode()).hexdigest(),
+    }
+
+
+def _check_options(
+    spec: ModelSpec, gate: str | None, weights: str | None, output: Path, best: str | None
+) -> None:
+    from movinet_convert.training.plan import METRICS
+
+    if best not in (None, *METRICS):
+        raise UsageError(f"--best is {', '.join(METRICS)}, not '{best}'")
+    if best == "stream" and not spec.streams:
+        raise UsageError(f"{spec.id} has no states: --best stream does not apply")
     if gate not in (None, *GATES):
         raise UsageError(f"--gate is {' or '.join(GATES)}, not '{gate}'")
     if gate is not None and not spec.gated:
@@ -209,11 +282,18 @@ def _checkpoint(output: Path, resume: bool) -> Path:
     return saved
 
 
-def _say(console: Console, skipped: Iterable[str]) -> None:
-    for reason in skipped:
-        console.print(
-            f"skipped: {reason}", style="yellow", highlight=False, markup=False, soft_wrap=True
-        )
+def _say(console: Console, lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _say_epoch(console: Console, number: int, epochs: int, epoch: Any) -> None:
+    stream = "" if epoch.val_stream is None else f", in streams {epoch.val_stream:.1%}"
+    console.print(
+        f"epoch {number}/{epochs}: loss {epoch.loss:.3f}, accuracy {epoch.accuracy:.1%}, "
+        f"on validation {epoch.val_accuracy:.1%}{stream}",
+        highlight=False,
+    )
 
 
 def _network(
@@ -223,8 +303,8 @@ def _network(
     dropout: float,
     gate: str | None,
     report: Callable[[str], None],
-) -> tuple[Any, bool]:
-    """Return the network to begin with, and whether its batch norm is folded into kernels."""
+) -> tuple[Any, bool, str]:
+    """Return the network to begin with, whether its batch norm is folded, and whose it is."""
     from movinet_convert.network import MoViNet, load_into_network
     from movinet_convert.parameters import DEFAULT_GATE
     from movinet_convert.sources import load_weights
@@ -233,7 +313,7 @@ def _network(
     if weights == SCRATCH:
         chosen = cast(Gate, gate or DEFAULT_GATE)
         network = MoViNet(spec.id, len(labels), spec.resolution, labels, dropout, gate=chosen)
-        return network, False
+        return network, False, SCRATCH
     source, origin = find(weights, spec, shown(report))
     form = cast(Gate | None, gate)
     loaded = load_weights(source, spec, None, form, origin)
@@ -241,7 +321,7 @@ def _network(
     if loaded.classes != len(labels):
         loaded = load_weights(source, spec, len(labels), form, origin)
     network = load_into_network(spec, loaded.weights, labels, dropout, gate=loaded.hard_sigmoid)
-    return network, loaded.folded
+    return network, loaded.folded, loaded.sha256
 
 
 def _check_source(loaded: Any, spec: ModelSpec, report: Callable[[str], None]) -> None:
@@ -258,8 +338,8 @@ def _check_source(loaded: Any, spec: ModelSpec, report: Callable[[str], None]) -
             raise ParityError(f"{loaded.source}: {parity.failure()}")
 
 
-def _shown(progress: Progress, console: Console, epochs: int) -> Any:
-    """A Keras callback that shows where the training is, and a line for each epoch."""
+def _shown(progress: Progress, epochs: int) -> Any:
+    """A Keras callback that shows where the training is."""
     from movinet_convert.backend import keras
 
     class Shown(keras.callbacks.Callback):  # type: ignore[misc]
@@ -274,40 +354,25 @@ def _shown(progress: Progress, console: Console, epochs: int) -> Any:
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             progress.remove_task(self.task)
-            console.print(
-                f"epoch {epoch + 1}/{epochs}: loss {logs['loss']:.3f}, "
-                f"accuracy {logs['accuracy']:.1%}, on validation {logs['val_accuracy']:.1%}",
-                highlight=False,
-            )
 
     return Shown()
 
 
 def _finish(
-    network: Any, clips: Any, frames: int, batch: int, history: Any, output: Path, broken: int
+    network: Any, clips: Any, answers: Any, history: Any, output: Path, more: dict[str, Any]
 ) -> dict[str, Any]:
-    """Save the network, judge it on the validation clips and report."""
-    from movinet_convert.training.batches import Batches
+    """Save the network and report what it answers to the validation clips."""
     from movinet_convert.training.report import confusion_matrix, scores, write_report
 
     with written_whole(output) as temporary:
         network.save(temporary)
-    held = clips.of("validation")
-    spec = network.spec
-    batches = Batches(
-        held, clips.labels, spec.architecture.fps, frames, spec.resolution, batch, spec.streams
-    )
-    truth, found = [], []
-    for i in range(len(batches)):
-        video, labels, weights = batches[i]
-        logits = network.stream(video, horizon=network.horizon)[0].numpy()
-        for j, last in enumerate(weights.argmax(axis=1)):
-            truth.append(int(labels[j, last].argmax()))
-            found.append(int(logits[j, last].argmax()))
-    confusion = confusion_matrix(truth, found, len(clips.labels))
-    more = {"model": spec.id, "resolution": spec.resolution, "labels": clips.labels}
-    more["skipped"] = len(clips.skipped) + broken
-    files = write_report(output.with_suffix(".report"), confusion, clips.labels, history, more)
+    confusion = confusion_matrix(answers.truth, answers.found, len(clips.labels))
+    spec, folder = network.spec, output.with_suffix(".report")
+    about = {"model": spec.id, "resolution": spec.resolution, "labels": clips.labels, **more}
+    about["average_precision"] = answers.average_precisions()
+    files = write_report(folder, confusion, clips.labels, history, about)
+    with written_whole(folder / "split.csv") as temporary:
+        temporary.write_text(_split_table(clips), "utf-8")
     table = Table(box=None, pad_edge=False)
     table.add_column("class", overflow="fold")
     for column in ("clips", "precision", "recall"):
@@ -319,3 +384,14 @@ def _finish(
     console.print(table)
     console.print(f"{output}, {', '.join(map(str, files))}", style="dim", soft_wrap=True)
     return dict(json.loads(files[0].read_text("utf-8")))
+
+
+def _split_table(clips: Any) -> str:
+    """Write the split as a table that train and accuracy take as their data."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["path", "label", "split", "group"])
+    for clip in clips.clips:
+        own = clip.group == str(clip.path)
+        rows.writerow([clip.path.absolute(), clip.label, clip.split, "" if own else clip.group])
+    return text.getvalue()

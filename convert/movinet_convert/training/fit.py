@@ -1,11 +1,8 @@
 """The training loop: Keras fits, this decides on phases, rates, checkpoints and the end."""
 
-import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,64 +10,15 @@ import numpy as np
 from movinet_convert.backend import keras, skip_graph_optimization
 from movinet_convert.network import MoViNet
 from movinet_convert.norm import FusedNorm, Moments
-from movinet_convert.training.batches import Augmentation, Batches
-from movinet_models.clips import TRAIN, VALIDATION, Collection
-from movinet_runtime.errors import UsageError
-from movinet_runtime.files import written_whole
+from movinet_convert.training.batches import Batches
+from movinet_convert.training.checkpoint import Checkpoint, Progress, restore
+from movinet_convert.training.judge import Answers, Judge, streams_at_once
+from movinet_convert.training.plan import Epoch, Plan, best_epoch, stops
+from movinet_convert.training.reading import Augmentation
+from movinet_models.clips import TRAIN, VALIDATION, Collection, LabelledClip
 
-MEASURES = ("loss", "accuracy", "val_loss", "val_accuracy")
 STATISTICS_BATCHES = 8
-STRIDE = 16  # resolutions on the way up are multiples of it
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to do; a checkpoint continues only under the same plan.
-
-    Attributes:
-        epochs: in all.
-        freeze: of these, the first ones train only the classifier.
-        frames: of a training clip.
-        batch: clips.
-        rate: peak of the learning rate; it warms up and falls as a cosine,
-        final_rate: to this share of the peak.
-        start_resolution: side of the pictures in the first third of the released epochs,
-            half way up in the second; cheaper, and a kind of regularization
-            (progressive learning, arXiv 2104.00298).
-        patience: epochs without a better validation accuracy before it stops.
-        lead_in: frames of another clip before every other clip, which do not count: the
-            stream has gone on for a while.
-        horizon: frames that averages over time remember.
-        seed: of order, augmentation and dropout.
-    """
-
-    epochs: int
-    freeze: int
-    frames: int
-    batch: int
-    rate: float
-    final_rate: float
-    start_resolution: int
-    patience: int
-    lead_in: int
-    horizon: int
-    seed: int = 0
-    weight_decay: float = 0.02
-    smoothing: float = 0.1
-    warmup: float = 0.08  # share of all steps
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What is known after an epoch."""
-
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    rate: float
-    resolution: int
-    seconds: float
+SAVE_EVERY = 600.0  # seconds within an epoch
 
 
 class FrameByFrame(keras.Model):  # type: ignore[misc]
@@ -87,117 +35,164 @@ class FrameByFrame(keras.Model):  # type: ignore[misc]
         return self.network.stream(video, training=training, horizon=self.horizon)[0]
 
 
-class Checkpoint:
-    """Everything that a killed training needs to go on, in one file."""
+class _Saves(keras.callbacks.Callback):  # type: ignore[misc]
+    """Saves within an epoch, so that one that takes hours is not lost."""
 
-    def __init__(self, path: Path, plan: Plan, labels: list[str]) -> None:
-        self.path = path
-        self.about = {"plan": asdict(plan), "labels": labels}
+    def __init__(self, save: Callable[[int, float, float], None], every: float) -> None:
+        super().__init__()
+        self._save, self._every = save, every
+        self._last = time.monotonic()
 
-    def save(self, history: list[Epoch], model: FrameByFrame, best: list[Any]) -> None:
-        """Replace the file by the present weights, optimizer and history."""
-        arrays = {f"weights/{i}": v.numpy() for i, v in enumerate(model.network.variables)}
-        arrays |= {f"optimizer/{i}": v.numpy() for i, v in enumerate(model.optimizer.variables)}
-        arrays |= {f"best/{i}": v for i, v in enumerate(best)}
-        about = json.dumps(self.about | {"history": [asdict(epoch) for epoch in history]})
-        with written_whole(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(file, about=np.array(about), **arrays)
-
-    def read(self) -> tuple[list[Epoch], dict[str, list[Any]]]:
-        """Return the history, and arrays by group.
-
-        Raises:
-            UsageError: no such file, or of another training.
-        """
-        try:
-            with np.load(self.path) as file:
-                about = json.loads(str(file["about"]))
-                groups: dict[str, list[Any]] = {"weights": [], "optimizer": [], "best": []}
-                for name in sorted(
-                    set(file.files) - {"about"}, key=lambda n: int(n.rpartition("/")[2])
-                ):
-                    groups[name.partition("/")[0]].append(file[name])
-        except (OSError, ValueError, KeyError) as error:
-            raise UsageError(f"cannot resume from {self.path}: {error}") from error
-        history = [Epoch(**epoch) for epoch in about.pop("history")]
-        if about != self.about:
-            raise UsageError(
-                f"{self.path} is of a training with other options or classes: "
-                "give the same, or remove it"
-            )
-        return history, groups
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if time.monotonic() - self._last < self._every:
+            return
+        self._save(batch + 1, float(logs["loss"]), float(logs["accuracy"]))
+        self._last = time.monotonic()
 
 
-def fit(
-    network: MoViNet,
-    clips: Collection,
-    plan: Plan,
-    augmentation: Augmentation,
-    checkpoint: Checkpoint,
-    resume: bool,
-    callbacks: Callable[[], list[Any]] = list,
-    folded: bool = False,
-) -> tuple[list[Epoch], dict[str, str]]:
-    """Train a network; it ends with the weights of its best epoch.
+class Training:
+    """A network on its way through a plan.
+
+    Attributes:
+        history: of finished epochs.
+        train, validation: the batches.
 
     Args:
         network: with a classifier for the clips' labels.
         clips: readable ones, with splits.
         plan: how.
         augmentation: of training clips.
-        checkpoint: written after every epoch.
-        resume: begin where it stopped.
-        callbacks: more of Keras's, made for each phase.
-        folded: batch norm is folded into the network's kernels: measure its statistics first.
-
-    Returns:
-        The epochs, and the clips that turned out to be unreadable, with the reason.
+        checkpoint: written after every epoch, and
+        save_every: within one after so many seconds.
     """
-    keras.utils.set_random_seed(plan.seed)
-    skip_graph_optimization()
-    history: list[Epoch] = []
-    restored: dict[str, list[Any]] = {}
-    if resume:
-        history, restored = checkpoint.read()
-        _assign(network.variables, restored["weights"])
-    train, validation = _batches(network, clips, plan, augmentation)
-    if folded and not resume:
-        restore_statistics(network, islice(train, STATISTICS_BATCHES))
-    best = restored.get("best") or _values(network)
-    for first, last, frozen in ((0, plan.freeze, True), (plan.freeze, plan.epochs, False)):
-        if len(history) >= last or _stops(history, plan):
-            continue
-        model = _compiled(network, plan, len(train) * (last - first), frozen)
-        if restored and len(history) > first:
+
+    def __init__(
+        self,
+        network: MoViNet,
+        clips: Collection,
+        plan: Plan,
+        augmentation: Augmentation,
+        checkpoint: Checkpoint,
+        save_every: float = SAVE_EVERY,
+    ) -> None:
+        keras.utils.set_random_seed(plan.seed)
+        skip_graph_optimization()
+        self.network, self.plan = network, plan
+        self.train, self.validation = _batches(network, clips, plan, augmentation)
+        self.history: list[Epoch] = []
+        self._checkpoint, self._save_every = checkpoint, save_every
+        self._judge = Judge(network, self.validation, plan.horizon)
+        self._best: list[Any] = []
+        self._partial = Progress()  # of the epoch that a stopped training was in
+        self._restored: list[Any] | None = None  # variables of its optimizer
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Clips that turned out to be unreadable, and why."""
+        return self.train.broken | self.validation.broken
+
+    def resume(self) -> None:
+        """Go to where the checkpoint is.
+
+        Raises:
+            UsageError: it is damaged, or of another training.
+        """
+        self._partial = self._checkpoint.read()
+        self.history = self._partial.history
+        restore(self.network.variables, self._partial.arrays["weights"], "weights")
+        self._best = self._partial.arrays["best"]
+        self._restored = self._partial.arrays["optimizer"]
+
+    def run(
+        self,
+        callbacks: Callable[[], list[Any]] = list,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    ) -> Answers:
+        """Train; the network ends with the weights of its best epoch.
+
+        Args:
+            callbacks: more of Keras's, made for each epoch.
+            on_epoch: called after each.
+
+        Returns:
+            What these weights answer to the validation clips.
+        """
+        plan = self.plan
+        for first, last, frozen in ((0, plan.freeze, True), (plan.freeze, plan.epochs, False)):
+            if len(self.history) >= last or stops(self.history, plan):
+                continue
+            model = _compiled(self.network, plan, len(self.train) * (last - first), frozen)
             model.optimizer.build(model.trainable_variables)
-            _assign(model.optimizer.variables, restored["optimizer"])
-        for number in range(len(history), last):
-            train.epoch = number
-            train.side = _side(plan, number, network.spec.resolution)
-            began = time.perf_counter()
-            logs = model.fit(
-                train,
-                validation_data=validation,
-                initial_epoch=number,
-                epochs=number + 1,
-                verbose=0,
-                callbacks=callbacks(),
-            ).history
-            history.append(
-                Epoch(
-                    **{key: round(logs[key][-1], 5) for key in MEASURES},
-                    rate=float(model.optimizer.learning_rate),
-                    resolution=train.side,
-                    seconds=round(time.perf_counter() - began, 1),
-                )
-            )
-            if _best(history) == number:
-                best = _values(network)
-            checkpoint.save(history, model, best)
-            if _stops(history, plan):
-                break
-    _assign(network.variables, best)
-    return history, train.broken | validation.broken
+            begun = len(self.history) > first or self._partial.steps > 0
+            if self._restored is not None and begun:
+                restore(model.optimizer.variables, self._restored, "optimizer's variables")
+            while len(self.history) < last and not stops(self.history, plan):
+                on_epoch(self._epoch(model, callbacks()))
+        restore(self.network.variables, self._best, "weights")
+        return self._judge.judge()[0]
+
+    def _epoch(self, model: FrameByFrame, callbacks: list[Any]) -> Epoch:
+        number, plan, before = len(self.history), self.plan, self._partial
+        self.train.epoch, self.train.first = number, before.steps
+        self.train.side = plan.side(number, self.network.spec.resolution)
+        began = time.perf_counter()
+
+        def mean(steps: int, here: float, earlier: float) -> float:
+            """Join the means over the epoch's steps before and after a stop."""
+            return (before.steps * earlier + steps * here) / (before.steps + steps)
+
+        def save(steps: int, loss: float, accuracy: float) -> None:
+            means = mean(steps, loss, before.loss), mean(steps, accuracy, before.accuracy)
+            self._save(model, before.steps + steps, *means)
+
+        steps = len(self.train)
+        logs = model.fit(
+            self.train,
+            initial_epoch=number,
+            epochs=number + 1,
+            shuffle=False,  # the batches are in a random order of their own
+            verbose=0,
+            callbacks=[*callbacks, _Saves(save, self._save_every)],
+        ).history
+        self._partial = Progress()
+        raw = _values(self.network) if plan.ema else None
+        if raw:
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+        alone, streams = self._judge.judge()
+        epoch = Epoch(
+            loss=round(mean(steps, logs["loss"][-1], before.loss), 5),
+            accuracy=round(mean(steps, logs["accuracy"][-1], before.accuracy), 5),
+            val_loss=round(alone.loss(), 5),
+            val_accuracy=round(alone.top1(), 5),
+            val_macro=round(alone.macro(), 5),
+            val_top5=None if (top5 := alone.top5()) is None else round(top5, 5),
+            val_stream=None if streams is None else round(streams.top1(), 5),
+            rate=float(model.optimizer.learning_rate),
+            resolution=self.train.side,
+            seconds=round(time.perf_counter() - began, 1),
+        )
+        self.history.append(epoch)
+        if best_epoch(self.history, plan.best) == number:
+            self._best = _values(self.network)
+        if raw:
+            restore(self.network.variables, raw, "weights")
+        self._save(model)
+        return epoch
+
+    def _save(
+        self, model: FrameByFrame, steps: int = 0, loss: float = 0.0, accuracy: float = 0.0
+    ) -> None:
+        arrays = {
+            "weights": _values(self.network),
+            "optimizer": [variable.numpy() for variable in model.optimizer.variables],
+            "best": self._best,
+        }
+        self._checkpoint.save(Progress(self.history, steps, loss, accuracy, arrays))
+
+
+def some_batches(train: Batches) -> Iterable[Any]:
+    """Return the batches that :func:`restore_statistics` measures."""
+    return islice(train, STATISTICS_BATCHES)
 
 
 def restore_statistics(network: MoViNet, batches: Iterable[Any]) -> None:
@@ -224,28 +219,35 @@ def restore_statistics(network: MoViNet, batches: Iterable[Any]) -> None:
 def _batches(
     network: MoViNet, clips: Collection, plan: Plan, augmentation: Augmentation
 ) -> tuple[Batches, Batches]:
-    spec, train = network.spec, clips.of(TRAIN)
+    spec, train, held = network.spec, clips.of(TRAIN), clips.of(VALIDATION)
     counts = {label: sum(clip.label == label for clip in train) for label in clips.labels}
-    balance = {label: len(train) / (len(counts) * count) for label, count in counts.items()}
-    fps = spec.architecture.fps
+    fair = {label: len(train) / (len(counts) * count) for label, count in counts.items()}
+    balance = {label: min(weight, plan.weight_cap) for label, weight in fair.items()}
+    # Streams change their class from clip to clip.
+    mixed = [held[i] for i in np.random.default_rng(plan.seed).permutation(len(held))]
 
-    def batches(chosen: Any, **more: Any) -> Batches:
+    def batches(chosen: list[LabelledClip], batch: int, **more: Any) -> Batches:
         return Batches(
             chosen,
             clips.labels,
-            fps,
+            spec.architecture.fps,
             plan.frames,
             spec.resolution,
-            min(plan.batch, len(chosen)),
+            batch,
             spec.streams,
-            lead_in=plan.lead_in,
             seed=plan.seed,
             **more,
         )
 
     return (
-        batches(train, augmentation=augmentation, class_weights=balance),
-        batches(clips.of(VALIDATION)),
+        batches(
+            train,
+            min(plan.batch, len(train)),
+            lead_in=plan.lead_in,
+            augmentation=augmentation,
+            class_weights=balance,
+        ),
+        batches(mixed, streams_at_once(len(mixed), plan.batch)),
     )
 
 
@@ -261,7 +263,13 @@ def _compiled(network: MoViNet, plan: Plan, steps: int, frozen: bool) -> FrameBy
         warmup_steps=warm,
     )
     model = FrameByFrame(network, plan.horizon)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay, global_clipnorm=1.0)
+    optimizer = keras.optimizers.AdamW(
+        rate,
+        weight_decay=plan.weight_decay,
+        global_clipnorm=1.0,
+        use_ema=plan.ema > 0,
+        ema_momentum=plan.ema or 0.99,
+    )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "scale"])
     model.compile(
         optimizer,
@@ -276,28 +284,5 @@ def _compiled(network: MoViNet, plan: Plan, steps: int, frozen: bool) -> FrameBy
     return model
 
 
-def _side(plan: Plan, epoch: int, full: int) -> int:
-    """The resolution of an epoch: up in three equal parts of the released epochs."""
-    if plan.start_resolution >= full or epoch < plan.freeze:
-        return full
-    third = 3 * (epoch - plan.freeze) // max(1, plan.epochs - plan.freeze)
-    side = plan.start_resolution + (full - plan.start_resolution) * third / 2
-    return min(full, round(side / STRIDE) * STRIDE) if third < 2 else full
-
-
-def _best(history: list[Epoch]) -> int:
-    """The epoch with the best validation accuracy; of equal ones the least loss."""
-    return max(range(len(history)), key=lambda i: (history[i].val_accuracy, -history[i].val_loss))
-
-
-def _stops(history: list[Epoch], plan: Plan) -> bool:
-    return bool(history) and len(history) - 1 - _best(history) >= plan.patience
-
-
 def _values(network: MoViNet) -> list[Any]:
     return [variable.numpy() for variable in network.variables]
-
-
-def _assign(variables: list[Any], values: list[Any]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_convert.training.fit import Epoch
+from movinet_convert.training.plan import Epoch
 from movinet_runtime.errors import MissingPackageError
 from movinet_runtime.files import written_whole
 from movinet_runtime.outputs.plot import new_figure, save_figure

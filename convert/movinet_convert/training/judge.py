@@ -1,0 +1,134 @@
+"""What a network answers to validation clips: each anew, and in streams that go on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet_convert.backend import tf
+from movinet_convert.network import MoViNet
+from movinet_convert.parameters import Array
+from movinet_convert.training.batches import Batches
+
+STREAM_CLIPS = 40  # in a row, as `movinet accuracy --mode stream` shows them
+LEAST_IN_A_ROW = 10
+TOP = 5
+Progress = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Logits after the last frame of clips.
+
+    Attributes:
+        truth: int [clips].
+        logits: float32 [clips, classes].
+    """
+
+    truth: NDArray[np.int64]
+    logits: Array
+
+    @property
+    def found(self) -> NDArray[np.int64]:
+        """The best class of each clip."""
+        return np.asarray(self.logits.argmax(axis=1))
+
+    def top1(self) -> float:
+        """Share of right answers."""
+        return float(np.mean(self.found == self.truth))
+
+    def top5(self) -> float | None:
+        """Share of clips with their class among the five best; None up to five classes."""
+        if self.logits.shape[1] <= TOP:
+            return None
+        own = np.take_along_axis(self.logits, self.truth[:, None], axis=1)
+        return float(np.mean((self.logits > own).sum(axis=1) < TOP))
+
+    def macro(self) -> float:
+        """Mean over the classes that occur of their shares of right answers."""
+        right = self.found == self.truth
+        return float(np.mean([right[self.truth == label].mean() for label in set(self.truth)]))
+
+    def loss(self) -> float:
+        """Mean cross-entropy."""
+        shifted = self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True)
+        own = np.take_along_axis(shifted, self.truth[:, None], axis=1)[:, 0]
+        return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - own))
+
+    def average_precisions(self) -> list[float | None]:
+        """Return each class's average precision over the clips ranked by its probability.
+
+        The mean of the precision at each of its clips, best first (as in scikit-learn's
+        average_precision_score); None for a class without clips.
+        """
+        shifted = self.logits - self.logits.max(axis=1, keepdims=True)
+        share = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
+        found: list[float | None] = []
+        for label in range(self.logits.shape[1]):
+            hits = self.truth[np.argsort(-share[:, label], kind="stable")] == label
+            precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+            found.append(float(precision[hits].mean()) if hits.any() else None)
+        return found
+
+
+class Judge:
+    """Shows a network its validation clips; what it compiles serves every epoch.
+
+    Args:
+        network: with its present weights at each call.
+        batches: of validation clips. In the stream form clip ``i`` follows clip ``i - batch``:
+            a batch is one clip of so many streams, which begin anew after 40 clips.
+        horizon: frames that averages over time remember.
+    """
+
+    def __init__(self, network: MoViNet, batches: Batches, horizon: int) -> None:
+        self._network, self._batches = network, batches
+        self._streams = network.spec.streams
+
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+        def fresh(video: Any) -> Any:
+            return network.stream(video, horizon=horizon)[0]
+
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+        def carried(video: Any, states: Any) -> Any:
+            return network.stream(video, states, horizon=horizon)
+
+        self._fresh, self._carried = fresh, carried
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def judge(self, progress: Progress = lambda: None) -> tuple[Answers, Answers | None]:
+        """Return the answers to each clip alone, and those in streams (base form: None)."""
+        truth: list[int] = []
+        alone: list[Array] = []
+        within: list[Array] = []
+        states: Any = None
+        for number in range(len(self._batches)):
+            video, labels, weights = self._batches[number]
+            last = weights.argmax(axis=1)
+            clips = np.arange(len(video))
+            truth += labels[clips, last].argmax(axis=1).tolist()
+            alone.append(self._fresh(video).numpy()[clips, last])
+            if self._streams:
+                if number % STREAM_CLIPS == 0:
+                    first = self._network.stream(video[:, :1])[1]
+                    states = {name: tf.zeros_like(state) for name, state in first.items()}
+                states = {
+                    name: state if state.shape.rank == 0 else state[: len(video)]
+                    for name, state in states.items()
+                }
+                logits, states = self._carried(video, states)
+                within.append(logits.numpy()[clips, last])
+            progress()
+        answers = Answers(np.array(truth), np.concatenate(alone))
+        if not self._streams:
+            return answers, None
+        return answers, Answers(answers.truth, np.concatenate(within))
+
+
+def streams_at_once(clips: int, batch: int) -> int:
+    """Return how many streams validation clips are shared out to: as many as make them long."""
+    return max(1, min(batch, clips // LEAST_IN_A_ROW))

@@ -1,0 +1,133 @@
+"""Which clips training may see: split by recording, and remembered by what is in the files."""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from movinet_runtime.errors import UsageError
+
+# File names of clips that were cut from one recording, as data sets have them; what the groups of
+# the pattern match is the recording.
+NAMES_OF_RECORDINGS = (
+    re.compile(r"(.*_g\d+)_c\d+"),  # UCF101: v_Archery_g08_c01
+    re.compile(r"(.{11})_\d{6}_\d{6}"),  # Kinetics: ID_START_END
+)
+SAMPLE = 1 << 16  # bytes at both ends of a file that its fingerprint looks at
+Key = TypeVar("Key")
+
+
+def recordings(paths: Sequence[Path], pattern: str | None = None) -> tuple[list[str], str | None]:
+    """Name the recording that each clip was cut from.
+
+    Args:
+        paths: of all clips.
+        pattern: a regular expression that is searched for in a file's name without its suffix;
+            what its groups match, or all of the match, names the recording. None: a pattern
+            of :data:`NAMES_OF_RECORDINGS` that fits all names; else each clip is its own.
+
+    Returns:
+        A name for each clip, and the pattern that was used.
+
+    Raises:
+        UsageError: the pattern is none, or does not occur in some name.
+    """
+    if pattern is not None:
+        try:
+            wanted = re.compile(pattern)
+        except re.error as error:
+            raise UsageError(f"--group {pattern} is no regular expression: {error}") from error
+        found = [wanted.search(path.stem) for path in paths]
+        lost = next((p for p, match in zip(paths, found, strict=True) if match is None), None)
+        if lost is not None:
+            raise UsageError(f"--group {pattern} does not occur in {lost.name}")
+        return ["|".join(match.groups() or (match[0],)) for match in found if match], pattern
+    for known in NAMES_OF_RECORDINGS:
+        matches = [known.fullmatch(path.stem) for path in paths]
+        if paths and all(matches):
+            return [match[1] for match in matches if match], known.pattern
+    return [str(path) for path in paths], None
+
+
+def held_back(
+    labels: Sequence[str], groups: Sequence[Key], share: float, seed: int = 0
+) -> list[bool]:
+    """Choose clips to keep back from training, whole groups at a time.
+
+    Groups are taken in a random order while a class of theirs lacks clips; none is taken that
+    would leave a class nothing to learn from.
+
+    Args:
+        labels: of each clip.
+        groups: of each clip; a group may hold several classes.
+        share: of each class, 0 to 1; at least one clip of each with two groups.
+        seed: of the order.
+
+    Returns:
+        For each clip, whether it is kept back. Clips of a group have the same answer.
+    """
+    content: dict[Key, Counter[str]] = {}
+    for label, group in zip(labels, groups, strict=True):
+        content.setdefault(group, Counter())[label] += 1
+    wanted = {label: max(1, round(share * n)) for label, n in Counter(labels).items()}
+    left = Counter(labels)
+    kept: Counter[str] = Counter()
+    taken = set()
+    names = list(content)
+    for i in np.random.default_rng(seed).permutation(len(names)):
+        own = content[names[i]]
+        lacking = any(kept[label] < wanted[label] for label in own)
+        if lacking and all(left[label] > count for label, count in own.items()):
+            taken.add(names[i])
+            kept += own
+            left -= own
+    return [group in taken for group in groups]
+
+
+def fingerprint(path: Path) -> int:
+    """Name a clip's file by its content, in 32 bits: it stays the same under another name.
+
+    A folder of images is known by the names and sizes of its files.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.is_dir():
+        listed = sorted((file.name, file.stat().st_size) for file in path.iterdir())
+        return _digest([repr(listed).encode()])
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(SAMPLE)
+        file.seek(max(0, size - SAMPLE))
+        return _digest([str(size).encode(), head, file.read(SAMPLE)])
+
+
+def packed(fingerprints: Iterable[int]) -> str:
+    """Write fingerprints as text, base64 of sorted uint32 (little endian)."""
+    return base64.b64encode(np.unique(np.array([*fingerprints], "<u4")).tobytes()).decode()
+
+
+def unpacked(text: object) -> frozenset[int]:
+    """Read what :func:`packed` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        raw = base64.b64decode(str(text), validate=True)
+        return frozenset(np.frombuffer(raw, "<u4").tolist())
+    except binascii.Error as error:
+        raise ValueError("no list of fingerprints") from error
+
+
+def _digest(parts: Iterable[bytes]) -> int:
+    digest = hashlib.blake2b(digest_size=4)
+    for part in parts:
+        digest.update(part)
+    return int.from_bytes(digest.digest(), "little")

@@ -1,0 +1,264 @@
+"""The training loop itself: the averages that it trains with, stopping and going on, streams."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import movinet_convert.network as network_module
+from movinet_convert.backend import keras, tf
+from movinet_convert.export import export
+from movinet_convert.network import MoViNet, bounded_shares
+from movinet_convert.training.batches import Batches
+from movinet_convert.training.checkpoint import Checkpoint
+from movinet_convert.training.fit import Training
+from movinet_convert.training.judge import Answers, Judge, streams_at_once
+from movinet_convert.training.plan import Epoch, Plan, best_epoch, stops
+from movinet_convert.training.reading import Augmentation
+from movinet_models.clips import Collection, LabelledClip
+from movinet_models.family import lookup
+from movinet_models.figures import LABELS, clips, render
+from movinet_runtime import StreamClassifier
+from movinet_runtime.errors import UsageError
+from movinet_runtime.outputs.video import save_frames
+
+KINDS = ["clapping", "squat"]
+PLAN = Plan(
+    epochs=2, freeze=0, frames=6, batch=4, rate=1e-3, final_rate=0.1, start_resolution=32,
+    patience=9, lead_in=5, horizon=3,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """Two classes, eight clips of each to learn from and four to choose by."""
+    folder = tmp_path_factory.mktemp("fit")
+    found = []
+    for split, count in (("train", 8), ("validation", 4)):
+        for clip in clips(split, count * len(LABELS)):
+            if clip.label in KINDS:
+                path = folder / f"{split}-{clip.index}.mp4"
+                save_frames(path, render(clip, frames=7, side=40), 5)
+                found.append(LabelledClip(path, clip.label, split))
+    return Collection(found, KINDS, [])
+
+
+def small() -> MoViNet:
+    keras.utils.set_random_seed(3)
+    return MoViNet("a0-stream", len(KINDS), 32, KINDS, dropout=0.3)
+
+
+def training(collection: Collection, path: Path, plan: Plan = PLAN, **more: Any) -> Training:
+    checkpoint = Checkpoint(path, {"plan": asdict(plan)})
+    return Training(small(), collection, plan, Augmentation(), checkpoint, **more)
+
+
+def exported(folder: Path) -> None:
+    """Write m.tflite, float32, of mine.keras."""
+    export(
+        lookup("a0-stream"),
+        str(folder / "mine.keras"),
+        {"float32": folder / "m.tflite"},
+        long_frames=8,
+    )
+
+
+def values(network: MoViNet) -> list[np.ndarray]:
+    return [variable.numpy() for variable in network.variables]
+
+
+def recurrence(x: np.ndarray, horizon: int) -> np.ndarray:
+    """The running mean as the runtime has it: [batch, time, ...], frame by frame."""
+    average, averages = 0.0, []
+    for t in range(x.shape[1]):
+        average = average + (x[:, t] - average) / min(t + 1, horizon)
+        averages.append(average)
+    return np.stack(averages, axis=1)
+
+
+def test_fit_bounds_averages_also_with_a_lead_in(
+    collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What passes through the graph that Keras trains, in batches of both lengths."""
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    plain = network_module._running_mean
+
+    def recorded(x: Any, mean: Any, count: Any, horizon: int | None = None) -> Any:
+        averages, last = plain(x, mean, count, horizon)
+
+        def keep(x: np.ndarray, averages: np.ndarray) -> np.ndarray:
+            seen.append((x, averages))
+            return averages
+
+        if not tf.executing_eagerly() and mean is None:
+            shape = averages.shape
+            averages = averages + tf.stop_gradient(
+                tf.numpy_function(keep, [x, averages], tf.float32) - averages
+            )
+            averages.set_shape(shape)
+        return averages, last
+
+    monkeypatch.setattr(network_module, "_running_mean", recorded)
+    training(collection, tmp_path / "c.npz", replace(PLAN, epochs=1)).run()
+    lengths = {x.shape[1] for x, _ in seen}
+    assert lengths == {PLAN.frames, PLAN.frames + PLAN.lead_in}
+    for x, averages in seen:
+        np.testing.assert_allclose(averages, recurrence(x, PLAN.horizon), rtol=1e-5, atol=1e-6)
+
+
+def test_the_trained_graph_answers_as_the_exported_file_at_its_horizon(
+    collection: Collection, tmp_path: Path
+) -> None:
+    """The graph for any number of frames, as training has it, and the runtime frame by frame."""
+    trained = training(collection, tmp_path / "c.npz", replace(PLAN, epochs=1))
+    trained.run()
+    network = trained.network
+    network.clip_frames, network.horizon = PLAN.frames, PLAN.horizon
+    network.save(tmp_path / "mine.keras")
+    exported(tmp_path)
+    frames = render(next(iter(clips("test", 1))), frames=20, side=32)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 32, 32, 3])])
+    def at_once(video: Any) -> Any:
+        return network.stream(video, horizon=PLAN.horizon)[0]
+
+    logits = at_once(np.stack(frames)[None] / np.float32(255)).numpy()[0]
+    runtime = StreamClassifier(tmp_path / "m.tflite")
+    assert runtime.horizon == PLAN.horizon
+    by_frame = np.stack([runtime.step(frame).logits for frame in frames])
+    np.testing.assert_allclose(by_frame, logits, atol=1e-5 * np.ptp(logits))
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 5, 10, 50])
+@pytest.mark.parametrize("cuts", [[30], [1] * 30, [3, 7, 20], [19, 11]])
+def test_shares_go_on_from_any_count(horizon: int, cuts: list[int]) -> None:
+    x = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
+    wanted = recurrence(x[None], horizon)[0]
+    mean, done, got = np.zeros(4), 0, []
+    for cut in cuts:
+        held = min(done, horizon)  # as the runtime holds the count
+        count = held if done % 2 else done
+        shares, of_mean = bounded_shares(cut, count, horizon)
+        averages = shares.numpy() @ x[done : done + cut] + of_mean.numpy()[:, None] * mean
+        mean, done = averages[-1], done + cut
+        got.append(averages)
+    np.testing.assert_allclose(np.concatenate(got), wanted, atol=2e-6)
+
+
+class _Stop(keras.callbacks.Callback):  # type: ignore[misc]
+    """Ends the process's training after so many batches, as a kill would."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self.left = batches
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_resumed_training_is_the_uninterrupted_one(
+    collection: Collection, tmp_path: Path, ema: float
+) -> None:
+    """Stopped within the second epoch: the same weights, and the same history."""
+    plan = replace(PLAN, ema=ema, epochs=3)
+    whole = training(collection, tmp_path / "whole.npz", plan)
+    whole.run()
+    path = tmp_path / "stopped.npz"
+    stopped = training(collection, path, plan, save_every=0.0)
+    stop = _Stop(len(stopped.train) + 2)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(lambda: [stop])
+    resumed = training(collection, path, plan)
+    resumed.resume()
+    assert len(resumed.history) == 1
+    resumed.run()
+    for one, other in zip(values(whole.network), values(resumed.network), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for before, after in zip(whole.history, resumed.history, strict=True):
+        assert replace(before, seconds=0, loss=0, accuracy=0) == replace(
+            after, seconds=0, loss=0, accuracy=0
+        )
+        assert after.loss == pytest.approx(before.loss, abs=2e-4)
+
+
+def test_a_checkpoint_says_what_differs_and_when_it_is_damaged(
+    collection: Collection, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.npz"
+    training(collection, path, replace(PLAN, epochs=1)).run()
+    with pytest.raises(UsageError, match=r"plan batch was 4, is 2; plan epochs was 1, is 2"):
+        training(collection, path, replace(PLAN, batch=2)).resume()
+    raw = path.read_bytes()
+    for content in (raw[: len(raw) // 2], b"", b"nothing", raw[:100] + bytes(100) + raw[200:]):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match="cannot resume from"):
+            training(collection, path, replace(PLAN, epochs=1)).resume()
+    path.write_bytes(raw)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if name != "weights/0"}
+    np.savez(path, **arrays)
+    with pytest.raises(UsageError, match="do not fit the network"):
+        training(collection, path, replace(PLAN, epochs=1)).resume()
+
+
+def test_streams_are_judged_as_the_runtime_shows_them(
+    collection: Collection, tmp_path: Path
+) -> None:
+    """Two streams of four clips, against the exported file that carries its states."""
+    network = small()
+    network.horizon = PLAN.horizon
+    network.save(tmp_path / "mine.keras")
+    exported(tmp_path)
+    held = collection.of("validation")
+    batches = Batches(held, KINDS, 5.0, 6, 32, 2)
+    alone, streams = Judge(network, batches, PLAN.horizon).judge()
+    assert streams is not None
+    runtime = [StreamClassifier(tmp_path / "m.tflite") for _ in range(2)]
+    for number in range(len(batches)):
+        video, truth, _ = batches[number]
+        for i, classifier in enumerate(runtime):
+            which = 2 * number + i
+            pictures = np.round(video[i] * 255).astype(np.uint8)
+            logits = [classifier.step(picture).logits for picture in pictures][-1]
+            assert alone.truth[which] == truth[i, -1].argmax()
+            scale = np.ptp(streams.logits)
+            np.testing.assert_allclose(streams.logits[which], logits, atol=1e-4 * scale)
+            if number:
+                assert np.abs(alone.logits[which] - logits).max() > 1e-4 * scale
+
+
+def test_streams_are_long_even_of_few_clips() -> None:
+    assert [streams_at_once(n, 8) for n in (1, 9, 25, 80, 5000)] == [1, 1, 2, 8, 8]
+
+
+def test_figures_of_answers() -> None:
+    """By hand, and average precision by scikit-learn's definition."""
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1]], np.float32))
+    answers = Answers(np.array([0, 1, 1]), logits)
+    assert answers.top1() == pytest.approx(2 / 3)
+    assert answers.macro() == pytest.approx(0.75)
+    assert answers.top5() is None
+    assert answers.loss() == pytest.approx(-np.log([0.7, 0.4, 0.8]).mean(), abs=1e-6)
+    assert answers.average_precisions() == [pytest.approx(1.0), pytest.approx(1.0), None]
+    many = Answers(np.array([5, 5]), np.array([[5, 4, 3, 2, 1, 0.0], [0, 0, 0, 0, 0, 9.0]]))
+    assert (many.top1(), many.top5()) == (0.5, 0.5)
+
+
+def epoch(**more: Any) -> Epoch:
+    known: dict[str, Any] = dict.fromkeys(Epoch.__dataclass_fields__, 0.5)
+    return Epoch(**known | more)
+
+
+@pytest.mark.parametrize(
+    ("metric", "name"), [("top1", "val_accuracy"), ("macro", "val_macro"), ("stream", "val_stream")]
+)
+def test_the_best_epoch_is_that_of_the_metric(metric: Any, name: str) -> None:
+    history = [epoch(), epoch(**{name: 0.9}), epoch(**{name: 0.9}, val_loss=0.1), epoch()]
+    assert best_epoch(history, metric) == 2
+    assert stops(history, replace(PLAN, best=metric, patience=1))
+    assert not stops(history, replace(PLAN, best=metric, patience=2))
