@@ -71,7 +71,7 @@ def values(network: MoViNet) -> list[np.ndarray]:
 
 def recurrence(x: np.ndarray, horizon: int) -> np.ndarray:
     """The running mean as the runtime has it: [batch, time, ...], frame by frame."""
-    average, averages = 0.0, []
+    average, averages = np.zeros_like(x[:, 0]), []
     for t in range(x.shape[1]):
         average = average + (x[:, t] - average) / min(t + 1, horizon)
         averages.append(average)
@@ -120,7 +120,7 @@ def test_the_trained_graph_answers_as_the_exported_file_at_its_horizon(
     exported(tmp_path)
     frames = render(next(iter(clips("test", 1))), frames=20, side=32)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 32, 32, 3])])
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 32, 32, 3])])  # type: ignore[untyped-decorator]
     def at_once(video: Any) -> Any:
         return network.stream(video, horizon=PLAN.horizon)[0]
 
@@ -128,7 +128,7 @@ def test_the_trained_graph_answers_as_the_exported_file_at_its_horizon(
     runtime = StreamClassifier(tmp_path / "m.tflite")
     assert runtime.horizon == PLAN.horizon
     by_frame = np.stack([runtime.step(frame).logits for frame in frames])
-    np.testing.assert_allclose(by_frame, logits, atol=1e-5 * np.ptp(logits))
+    np.testing.assert_allclose(by_frame, logits, atol=1e-5 * float(np.ptp(logits)))
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 5, 10, 50])
@@ -226,7 +226,7 @@ def test_streams_are_judged_as_the_runtime_shows_them(
             pictures = np.round(video[i] * 255).astype(np.uint8)
             logits = [classifier.step(picture).logits for picture in pictures][-1]
             assert alone.truth[which] == truth[i, -1].argmax()
-            scale = np.ptp(streams.logits)
+            scale = float(np.ptp(streams.logits))
             np.testing.assert_allclose(streams.logits[which], logits, atol=1e-4 * scale)
             if number:
                 assert np.abs(alone.logits[which] - logits).max() > 1e-4 * scale

@@ -99,6 +99,20 @@ def test_a_stop_before_the_first_frame_leaves_what_was_there(tmp_path: Path) -> 
     assert (folder / "a.npz").read_bytes() == b"before"
 
 
+@pytest.mark.parametrize(("source", "code"), [("-", 0), ("camera:0", 0), ("a.mp4", 143)])
+def test_a_stop_while_the_model_loads(tmp_path: Path, source: str, code: int) -> None:
+    """Nothing has begun: good enough for a camera, but a file's answer is missing."""
+    model = tmp_path / "slow.tflite"
+    os.mkfifo(model)
+    words = [*MOVINET, "run", source, "--size", "8x8", "-m", str(model)]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    with model.open("wb"):  # it has opened its model, and reads
+        process.terminate()
+        assert process.wait(60) == code
+    assert process.stderr
+    assert process.stderr.read() == b""
+
+
 def test_the_end_of_a_pipe(tmp_path: Path) -> None:
     """Between two frames it is the end; within one an error, which loses nothing either."""
     model = small_model(tmp_path / "m.tflite")

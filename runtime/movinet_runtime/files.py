@@ -1,7 +1,6 @@
 """Outputs appear whole or not at all; what the kernel tells may be missing."""
 
 import os
-import secrets
 import shutil
 import stat
 import tempfile
@@ -101,7 +100,7 @@ def _beside(target: Path) -> tuple[Path, int | None]:
     The kernel applies the umask to a new file, as it does to any other.
     """
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
-    name = f".{target.stem[:LONGEST_STEM]}-{secrets.token_hex(4)}{target.suffix}"
+    name = f".{target.stem[:LONGEST_STEM]}-{os.urandom(4).hex()}{target.suffix}"
     temporary = target.with_name(name)
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return temporary, mode

@@ -9,7 +9,6 @@ import platform
 import shlex
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -68,16 +67,23 @@ def _pip() -> str:
 
 
 def _installed(name: str) -> str | None:
+    found = _distribution(name)
+    return None if found is None else str(found.version)
+
+
+def _distribution(name: str) -> Any:
+    from importlib.metadata import PackageNotFoundError, distribution  # 9 ms, and only for errors
+
     try:
-        return distribution(name).version
+        return distribution(name)
     except PackageNotFoundError:
         return None
 
 
 def _place(name: str) -> str | None:
     """Return the URL of a package beside the one that this module came in, if it is known."""
-    version = _installed(SELF)
-    text = None if version is None else distribution(SELF).read_text("direct_url.json")
+    found = _distribution(SELF)
+    text = None if found is None else found.read_text("direct_url.json")
     if text is None:
         return None
     origin: dict[str, Any] = json.loads(text)
@@ -87,7 +93,7 @@ def _place(name: str) -> str | None:
         return f"{vcs['vcs']}+{url}@{vcs['commit_id']}#subdirectory={room}"
     folder = url.rstrip("/").rpartition("/")[0]
     if "archive_info" in origin:
-        place = f"{folder}/{name.replace('-', '_')}-{version}-py3-none-any.whl"
+        place = f"{folder}/{name.replace('-', '_')}-{found.version}-py3-none-any.whl"
     else:
         place = f"{folder}/{room}"
     parts = urlsplit(place)

@@ -13,6 +13,7 @@ import typer
 from movinet_runtime.classifier import StreamClassifier, read_labels
 from movinet_runtime.cli.commands import known_commands
 from movinet_runtime.cli.loop import classify
+from movinet_runtime.cli.stop import stoppable
 from movinet_runtime.decisions import EventTracker, Selection, Smoother
 from movinet_runtime.errors import UsageError
 from movinet_runtime.install import install_hint
@@ -24,7 +25,7 @@ from movinet_runtime.outputs.state import saved_state
 from movinet_runtime.outputs.table import table
 from movinet_runtime.outputs.video import labelled_video
 from movinet_runtime.preprocess import Fit
-from movinet_runtime.sources import open_frames
+from movinet_runtime.sources import open_frames, sounds_live
 from movinet_runtime.sources.source import Source
 from movinet_runtime.stream import Stream
 
@@ -198,7 +199,8 @@ def run(
     if on_loss not in ("keep", "reset"):
         raise UsageError(f"--on-loss is keep or reset, not '{on_loss}'")
     names = None if labels is None else read_labels(labels)
-    classifier = StreamClassifier(model or embedded_model(), threads, names, engine, horizon)
+    with stoppable(sounds_live(source)):
+        classifier = StreamClassifier(model or embedded_model(), threads, names, engine, horizon)
     selection = Selection.of(classifier.labels, allow or (), deny or (), threshold)
     reset = on_loss == "reset"
     stream = Stream(classifier, Smoother(smooth, mean), FITS[fit], reset)

@@ -62,3 +62,16 @@ class Stop:
     def hold(self) -> None:
         """Let everything from now on finish."""
         self._busy = True
+
+
+@contextmanager
+def stoppable(live: bool) -> Iterator[None]:
+    """Let a signal end the program well before a live run has begun: there is nothing to lose."""
+    if not live:
+        yield
+        return
+    try:
+        with Stop():
+            yield
+    except Stopped:
+        raise SystemExit(0) from None

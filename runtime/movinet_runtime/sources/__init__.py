@@ -12,6 +12,14 @@ from movinet_runtime.sources.network import network, open_network, redacted
 from movinet_runtime.sources.pipe import PipeSource
 from movinet_runtime.sources.source import FrameSource, Say, Source, silent
 
+CAMERAS = ("camera:", "picamera:", "/dev/video")
+LIVE_SCHEMES = ("rtsp://", "rtsps://")
+
+
+def sounds_live(source: str) -> bool:
+    """Whether a source is live by its name; an http address tells only when it is opened."""
+    return source == "-" or source.startswith((*CAMERAS, *LIVE_SCHEMES))
+
 
 def open_frames(
     source: Path | str,
@@ -40,7 +48,7 @@ def open_frames(
         if size is None:
             raise SourceError("raw frames on standard input need --size WIDTHxHEIGHT")
         return PipeSource(size, image_fps, report)
-    if name.startswith(("camera:", "picamera:", "/dev/video")):
+    if name.startswith(CAMERAS):
         return _open_camera(name, report)
     if "://" in name:
         return _open_url(name, report)
@@ -71,7 +79,7 @@ def _open_camera(name: str, report: Say) -> Source:
 def _open_url(url: str, report: Say) -> Source:
     """A file behind an address has a length; what has none is live."""
     name = redacted(url)
-    if url.startswith(("rtsp://", "rtsps://")):
+    if url.startswith(LIVE_SCHEMES):
         return LiveSource(name, network(url), report)
     container = open_network(url)
     length = container.duration
