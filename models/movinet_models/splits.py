@@ -1,7 +1,6 @@
 """Which clips training may see: split by recording, and remembered by what is in the files."""
 
 import base64
-import binascii
 import hashlib
 import re
 from collections import Counter
@@ -122,7 +121,7 @@ def unpacked(text: object) -> frozenset[int]:
     try:
         raw = base64.b64decode(str(text), validate=True)
         return frozenset(np.frombuffer(raw, "<u4").tolist())
-    except binascii.Error as error:
+    except ValueError as error:  # binascii's is one
         raise ValueError("no list of fingerprints") from error
 
 
