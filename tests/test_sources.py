@@ -239,9 +239,11 @@ def test_training_keeps_the_gate_of_what_it_starts_from(tmp_path: Path, weights:
     from movinet_convert.training.cli import _network
 
     prefix = garden(tmp_path / "movinet_a0_stream", weights)
-    network, folded, start = _network(SPEC, str(prefix), ["a", "b"], 0.1, None, lambda step: None)
+    network, folded, start = _network(
+        SPEC, str(prefix), ["a", "b"], (0.1, 0.0), None, lambda step: None
+    )
     assert (network.gate, folded, len(start)) == ("fifth", False, 64)
-    network, *_ = _network(SPEC, "none", ["a", "b"], 0.1, None, lambda step: None)
+    network, *_ = _network(SPEC, "none", ["a", "b"], (0.1, 0.0), None, lambda step: None)
     assert network.gate == "sixth"
 
 

@@ -114,7 +114,12 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
     """Expand, convolve in space and time, squeeze-excite, project, add (paper, fig. 3)."""
 
     def __init__(
-        self, spec: ModelSpec, layer: Layer, by_name: Mapping[str, Unit], gate: Gate
+        self,
+        spec: ModelSpec,
+        layer: Layer,
+        by_name: Mapping[str, Unit],
+        gate: Gate,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__(name=layer.name)
         self.layer = layer
@@ -133,6 +138,8 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
         self.se_expand = unit("se_expand", activation=sigmoid)
         self.projection = unit("projection")
         self.skip = unit("skip")
+        # Of a whole clip: all its frames have the branch, or none.
+        self.drop_path = keras.layers.Dropout(drop_path, noise_shape=(None, 1, 1, 1, 1))
         # From zero, a short training spends its first epoch on growing it.
         start = keras.initializers.Constant(0.3)
         self.scale = self.add_weight(name="scale", shape=(), initializer=start)
@@ -161,7 +168,7 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
             y, new[key] = self._temporal(y, states.get(key), training)
         if self.se_reduce is not None:
             y = y * self._gate(y, states, new, horizon)
-        y = self.projection(y, training=training) * self.scale
+        y = self.drop_path(self.projection(y, training=training) * self.scale, training=training)
         if self.skip is not None:
             if self.layer.stride > 1:
                 pooled = ops.average_pool(_fold(x), 3, self.layer.stride, "same")
@@ -209,7 +216,9 @@ class MoViNet(keras.Model):  # type: ignore[misc]
     ``model(video)`` gives [batch, classes], in the stream form after the last
     frame. Labels, how many frames the clips of the training had and which clips they were
     (:func:`movinet_models.splits.packed`), the horizon of its averages and the form of its
-    gate travel in the saved file.
+    gate travel in the saved file. In training, ``drop_path`` leaves out residual branches at
+    random: the first never, the last with almost this probability (stochastic depth, linear
+    decay, arXiv 1603.09382).
     """
 
     def __init__(
@@ -223,6 +232,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         horizon: int | None = None,
         gate: Gate = DEFAULT_GATE,
         trained_on: str | None = None,
+        drop_path: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -237,7 +247,11 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         act = _activation(spec)
         by_name = {unit.name: unit for unit in units(spec, classes)}
         self.stem = ConvUnit(by_name["stem"], stride=2, activation=act)
-        self.bottlenecks = [Bottleneck(spec, layer, by_name, gate) for layer in spec.layers()]
+        layers = list(spec.layers())
+        self.bottlenecks = [
+            Bottleneck(spec, layer, by_name, gate, drop_path * i / len(layers))
+            for i, layer in enumerate(layers)
+        ]
         self.project = ConvUnit(by_name["project"], activation=act)
         # Soft in both forms.
         head = ops.silu if spec.architecture.squeeze_excitation else act
@@ -413,10 +427,13 @@ def load_into_network(
     labels: list[str] | None = None,
     dropout: float = 0.0,
     gate: Gate = DEFAULT_GATE,
+    drop_path: float = 0.0,
 ) -> MoViNet:
     """Return the Keras network of a model with the given weights, and their gate."""
     classes = weights["classifier/bias"].shape[0]
-    network = MoViNet(spec.id, classes, spec.resolution, labels, dropout, gate=gate)
+    network = MoViNet(
+        spec.id, classes, spec.resolution, labels, dropout, gate=gate, drop_path=drop_path
+    )
     for name, variable in network.parameters().items():
         variable.assign(weights[name])
     return network

@@ -18,6 +18,10 @@ from movinet_runtime.classifier import Prediction
 from movinet_runtime.errors import LabelsError, UsageError
 from movinet_runtime.tensors import Array
 
+# The class of whatever is none of the others: a training's folder of that name. It is an answer,
+# but no event.
+NOTHING = "nothing"
+
 
 class Smoother:
     """Averages the probabilities of one stream over time.
@@ -105,6 +109,10 @@ class Selection:
         """Whether a label may be an answer at all."""
         return label not in self.denied and (self.allowed is None or label in self.allowed)
 
+    def is_event(self, label: str) -> bool:
+        """Whether a label may begin an event: :data:`NOTHING` only where it is asked for."""
+        return self.admits(label) and (label != NOTHING or self.allowed is not None)
+
     def top(self, prediction: Prediction, k: int = 1) -> list[tuple[str, float]]:
         """The k most likely of the labels that count, best first; perhaps none."""
         if self.allowed is None and not self.denied:
@@ -162,7 +170,7 @@ class EventTracker:
         on: an action starts when it stays at or above this, and
         off: ends when it stays below this (default: 0.7 of ``on``),
         min_duration: for so many seconds.
-        selection: the labels that count.
+        selection: the labels that count; :data:`NOTHING` does not, unless it is allowed.
 
     Raises:
         UsageError: thresholds that are no hysteresis.
@@ -197,7 +205,7 @@ class EventTracker:
         values = dict(zip(prediction.labels, probabilities.tolist(), strict=True))
         found = []
         for label in sorted(likely | self._tracks.keys()):
-            if not self._selection.admits(label):
+            if not self._selection.is_event(label):
                 continue
             track = self._tracks.setdefault(label, _Track())
             event = self._follow(track, label, values[label])

@@ -77,6 +77,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             video[i, count:] = video[i, count - 1]
             truth[i, :, self.labels.index(clip.label)] = 1
             weights[i] = self._weights(count) * self.class_weights.get(clip.label, 1.0)
+        if self.augmentation and self.augmentation.mixup:
+            rng = np.random.default_rng([self.seed, self.epoch, len(self.clips), index])
+            video, truth = _mixed(video, truth, self.augmentation.mixup, rng)
         if self.lead_in and (index + self.epoch) % 2:
             before = np.roll(video, 1, axis=0)[:, : self.lead_in]
             video = np.concatenate([before, video], axis=1)
@@ -109,3 +112,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             except SourceError as error:
                 self.broken[str(clip.path)] = str(error)
         raise SourceError(f"no clip of '{wanted.label}' can be read any more")
+
+
+def _mixed(
+    video: Array, truth: Array, alpha: float, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Mix each clip with the next one, and their labels in the same parts."""
+    share = np.float32(rng.beta(alpha, alpha))
+    mixed = (x * share + np.roll(x, 1, axis=0) * (1 - share) for x in (video, truth))
+    video, truth = mixed
+    return video, truth

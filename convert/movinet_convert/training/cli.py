@@ -119,6 +119,18 @@ def train(
             min=0, max=0.9999, help="Momentum of an average of the weights, which is kept: 0.99."
         ),
     ] = 0.0,
+    drop_path: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.9, help="Stochastic depth: probability that the last branch is left out."
+        ),
+    ] = 0.0,
+    erase: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of clips with a rectangle painted over.")
+    ] = 0.0,
+    mixup: Annotated[
+        float, typer.Option(min=0, help="Mix clips and labels by a Beta of this alpha: 0.2.")
+    ] = 0.0,
     weight_cap: Annotated[
         float, typer.Option(min=1, help="A rare class weighs at most so many times its share.")
     ] = 10.0,
@@ -201,20 +213,25 @@ def train(
             spec,
             weights,
             clips.labels,
-            dropout,
+            (dropout, drop_path),
             gate,
             lambda step: progress.update(task, description=step),
         )
         if spec.gated:
             console.print(f"gate {network.gate}", style="dim")
         augmentation = Augmentation(
-            area=(crop, 1.0), flip=flip, colour=colour, speed=(1 / speed, speed)
+            (crop, 1.0),
+            flip=flip,
+            colour=colour,
+            speed=(1 / speed, speed),
+            erase=erase,
+            mixup=mixup,
         )
         decides = {
             "model": spec.id,
             "resolution": spec.resolution,
             "gate": network.gate,
-            "dropout": dropout,
+            "dropout": [dropout, drop_path],
             "weights": start,
             "clips": _identity(clips),
             "augmentation": asdict(augmentation),
@@ -300,7 +317,7 @@ def _network(
     spec: ModelSpec,
     weights: str | None,
     labels: list[str],
-    dropout: float,
+    dropouts: tuple[float, float],
     gate: str | None,
     report: Callable[[str], None],
 ) -> tuple[Any, bool, str]:
@@ -310,9 +327,18 @@ def _network(
     from movinet_convert.sources import load_weights
     from movinet_convert.sources.published import find, shown
 
+    dropout, drop_path = dropouts
     if weights == SCRATCH:
         chosen = cast(Gate, gate or DEFAULT_GATE)
-        network = MoViNet(spec.id, len(labels), spec.resolution, labels, dropout, gate=chosen)
+        network = MoViNet(
+            spec.id,
+            len(labels),
+            spec.resolution,
+            labels,
+            dropout,
+            gate=chosen,
+            drop_path=drop_path,
+        )
         return network, False, SCRATCH
     source, origin = find(weights, spec, shown(report))
     form = cast(Gate | None, gate)
@@ -320,7 +346,9 @@ def _network(
     _check_source(loaded, spec, report)
     if loaded.classes != len(labels):
         loaded = load_weights(source, spec, len(labels), form, origin)
-    network = load_into_network(spec, loaded.weights, labels, dropout, gate=loaded.hard_sigmoid)
+    network = load_into_network(
+        spec, loaded.weights, labels, dropout, loaded.hard_sigmoid, drop_path
+    )
     return network, loaded.folded, loaded.sha256
 
 
