@@ -223,8 +223,7 @@ def test_streams_are_judged_as_the_runtime_shows_them(
         video, truth, _ = batches[number]
         for i, classifier in enumerate(runtime):
             which = 2 * number + i
-            pictures = np.round(video[i] * 255).astype(np.uint8)
-            logits = [classifier.step(picture).logits for picture in pictures][-1]
+            logits = [classifier.step(picture).logits for picture in video[i]][-1]
             assert alone.truth[which] == truth[i, -1].argmax()
             scale = float(np.ptp(streams.logits))
             np.testing.assert_allclose(streams.logits[which], logits, atol=1e-4 * scale)

@@ -249,6 +249,7 @@ def test_training_keeps_the_gate_of_what_it_starts_from(tmp_path: Path, weights:
 
 def test_statistics_that_were_folded_come_back(tmp_path: Path, weights: Weights) -> None:
     """The network answers as before; in training it begins near there, not far from it."""
+    from movinet_convert.network import scaled
     from movinet_convert.training.fit import restore_statistics
 
     path = tmp_path / "a.tflite"
@@ -256,10 +257,10 @@ def test_statistics_that_were_folded_come_back(tmp_path: Path, weights: Weights)
     loaded = load_weights(str(path), SPEC)
     assert loaded.folded
     rng = np.random.default_rng(0)
-    videos = [rng.random((4, 6, 32, 32, 3), np.float32) for _ in range(3)]
+    videos = [rng.integers(0, 256, (4, 6, 32, 32, 3), np.uint8) for _ in range(3)]
 
     def answers(network: MoViNet, training: bool) -> np.ndarray:
-        return np.asarray(network.stream(videos[0], training=training)[0])
+        return np.asarray(network.stream(scaled(videos[0]), training=training)[0])
 
     network = load_into_network(SPEC, loaded.weights, gate=loaded.hard_sigmoid)
     before = answers(network, False)

@@ -324,6 +324,11 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         }
 
 
+def scaled(video: Tensor) -> Tensor:
+    """Return uint8 pictures as the float32 in [0, 1] that the network takes."""
+    return ops.cast(video, "float32") * (1 / 255)
+
+
 def hard_sigmoid(x: Tensor, gate: Gate = DEFAULT_GATE) -> Tensor:
     """The gate of squeeze-excitation in the stream form, of which there are two."""
     form = HARD_SIGMOIDS[gate]

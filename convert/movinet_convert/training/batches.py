@@ -1,25 +1,25 @@
 """Batches of clips for Keras: pictures, labels, and what each answer counts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
 
 import numpy as np
 
 from movinet_convert.backend import keras
 from movinet_convert.parameters import Array
-from movinet_convert.training.reading import Augmentation, Video, read_clip
+from movinet_convert.training.reading import Augmentation, Cache, Video, read_clip
 from movinet_models.clips import LabelledClip
 from movinet_runtime.errors import SourceError
-from movinet_runtime.preprocess import SCALE
 
 
 @dataclass
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """(video, one-hot labels, weights) for Keras, the same at every epoch number.
 
-    Video is float32 [batch, frames, side, side, 3] in [0, 1], labels [batch, outputs,
+    Video is uint8 [batch, frames, side, side, 3], labels [batch, outputs,
     classes] and weights [batch, outputs], with one output a frame or one in all. A clip
     that is too short repeats its last frame, with no weight.
 
@@ -31,6 +31,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             their outputs have no weight. The state is that of a stream that goes on; in
             the other batches it begins, which a network forgets if it never sees it.
         first: batch of the epoch to begin with: a stopped training had the others.
+        pool: of processes that read clips (:func:`movinet_convert.training.reading.workers`).
+        cache: of small copies of the clips.
         broken: clips that stopped being readable, and why; others of their class take
             their place.
     """
@@ -48,6 +50,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     seed: int = 0
     epoch: int = 0
     first: int = 0
+    pool: Executor | None = None
+    cache: Cache | None = None
     broken: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,21 +63,19 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         count = max(1, int(whole)) if self.augmentation else math.ceil(whole)
         return count - self.first
 
-    def __getitem__(self, index: int) -> tuple[Array, Array, Array]:
+    def __getitem__(self, index: int) -> tuple[Video, Array, Array]:
         index += self.first
         order = np.arange(len(self.clips))
         if self.augmentation:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
         chosen = order[index * self.batch : (index + 1) * self.batch]
         outputs = self.frames if self.frame_by_frame else 1
-        video = np.zeros((len(chosen), self.frames, self.side, self.side, 3), np.float32)
+        video = np.zeros((len(chosen), self.frames, self.side, self.side, 3), np.uint8)
         truth = np.zeros((len(chosen), outputs, len(self.labels)), np.float32)
         weights = np.zeros((len(chosen), outputs), np.float32)
-        for i, which in enumerate(chosen):
-            rng = np.random.default_rng([self.seed, self.epoch, int(which)])
-            clip, pictures = self._readable(int(which), rng)
+        for i, (clip, pictures) in enumerate(self._read(chosen.tolist())):
             count = len(pictures)
-            video[i, :count] = pictures * SCALE
+            video[i, :count] = pictures
             video[i, count:] = video[i, count - 1]
             truth[i, :, self.labels.index(clip.label)] = 1
             weights[i] = self._weights(count) * self.class_weights.get(clip.label, 1.0)
@@ -99,26 +101,46 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             weights[:count] = ramp * (self.frames / ramp.sum())
         return weights
 
-    def _readable(self, which: int, rng: np.random.Generator) -> tuple[LabelledClip, Video]:
-        wanted = self.clips[which]
-        others = (clip for clip in self.clips if clip.label == wanted.label and clip != wanted)
-        for clip in chain([wanted], others):
-            if str(clip.path) in self.broken:
-                continue
-            try:
-                return clip, read_clip(
-                    clip, self.fps, self.frames, self.side, self.augmentation, rng
-                )
-            except SourceError as error:
-                self.broken[str(clip.path)] = str(error)
-        raise SourceError(f"no clip of '{wanted.label}' can be read any more")
+    def _read(self, chosen: Sequence[int]) -> Iterable[tuple[LabelledClip, Video]]:
+        """Read clips; one that cannot be read any more is replaced by another of its class."""
+        apply = map if self.pool is None else self.pool.map
+        read = partial(
+            _read_or_say, self.fps, self.frames, self.side, self.augmentation, self.cache
+        )
+        clips = [self.clips[which] for which in chosen]
+        entropy = [[self.seed, self.epoch, which] for which in chosen]
+        for clip, seeds, found in zip(clips, entropy, apply(read, clips, entropy), strict=True):
+            others = (c for c in self.clips if c.label == clip.label and c != clip)
+            while isinstance(found, str):
+                self.broken[str(clip.path)] = found
+                other = next((c for c in others if str(c.path) not in self.broken), None)
+                if other is None:
+                    raise SourceError(f"no clip of '{clip.label}' can be read any more")
+                clip, found = other, read(other, seeds)
+            yield clip, found
+
+
+def _read_or_say(
+    fps: float,
+    frames: int,
+    side: int,
+    augmentation: Augmentation | None,
+    cache: Cache | None,
+    clip: LabelledClip,
+    entropy: list[int],
+) -> Video | str:
+    """Read a clip, in whatever process; return why it cannot be read if it cannot."""
+    rng = np.random.default_rng(entropy)
+    try:
+        return read_clip(clip, fps, frames, side, augmentation, rng, cache)
+    except SourceError as error:
+        return str(error)
 
 
 def _mixed(
-    video: Array, truth: Array, alpha: float, rng: np.random.Generator
-) -> tuple[Array, Array]:
+    video: Video, truth: Array, alpha: float, rng: np.random.Generator
+) -> tuple[Video, Array]:
     """Mix each clip with the next one, and their labels in the same parts."""
     share = np.float32(rng.beta(alpha, alpha))
-    mixed = (x * share + np.roll(x, 1, axis=0) * (1 - share) for x in (video, truth))
-    video, truth = mixed
-    return video, truth
+    pictures, labels = (x * share + np.roll(x, 1, axis=0) * (1 - share) for x in (video, truth))
+    return np.round(pictures).astype(np.uint8), labels

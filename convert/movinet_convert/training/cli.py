@@ -140,6 +140,20 @@ def train(
     crop: Annotated[
         float, typer.Option(min=0.1, max=1, help="Least share of the square that is cut out.")
     ] = 0.7,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that read clips; default: one for each core, from three cores on.",
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for small copies of the clips, made at their first use: large videos "
+            "are read several times as fast from then on."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed, the same training.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a stopped training was.")
@@ -188,7 +202,8 @@ def train(
         from movinet_convert.training.checkpoint import Checkpoint
         from movinet_convert.training.fit import Training, restore_statistics, some_batches
         from movinet_convert.training.plan import Metric, Plan
-        from movinet_convert.training.reading import Augmentation
+        from movinet_convert.training.reading import Augmentation, default_workers
+        from movinet_convert.training.reading import workers as reading_processes
 
         scratch = weights == SCRATCH
         led = min(frames if lead_in is None else lead_in, frames) if spec.streams else 0
@@ -236,17 +251,27 @@ def train(
             "clips": _identity(clips),
             "augmentation": asdict(augmentation),
             "plan": asdict(plan),
+            "cached": cache is not None,
         }
-        training = Training(network, clips, plan, augmentation, Checkpoint(saved, decides))
-        if resume:
-            training.resume()
-        elif folded:
-            restore_statistics(network, some_batches(training.train))
-        progress.remove_task(task)
-        answers = training.run(
-            lambda: [_shown(progress, plan.epochs)],
-            lambda epoch: _say_epoch(console, len(training.history), plan.epochs, epoch),
-        )
+        with reading_processes(default_workers() if workers is None else workers) as pool:
+            training = Training(
+                network,
+                clips,
+                plan,
+                augmentation,
+                Checkpoint(saved, decides),
+                pool=pool,
+                cache=cache,
+            )
+            if resume:
+                training.resume()
+            elif folded:
+                restore_statistics(network, some_batches(training.train))
+            progress.remove_task(task)
+            answers = training.run(
+                lambda: [_shown(progress, plan.epochs)],
+                lambda epoch: _say_epoch(console, len(training.history), plan.epochs, epoch),
+            )
     _say(console, (f"skipped: {reason}" for reason in training.broken.values()))
     network.clip_frames, network.horizon = plan.frames, plan.horizon
     network.trained_on = clips.trained_on() if clips.divided else None

@@ -2,19 +2,21 @@
 
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from movinet_convert.backend import keras, skip_graph_optimization
-from movinet_convert.network import MoViNet
+from movinet_convert.network import MoViNet, scaled
 from movinet_convert.norm import FusedNorm, Moments
 from movinet_convert.training.batches import Batches
 from movinet_convert.training.checkpoint import Checkpoint, Progress, restore
 from movinet_convert.training.judge import Answers, Judge, streams_at_once
 from movinet_convert.training.plan import Epoch, Plan, best_epoch, stops
-from movinet_convert.training.reading import Augmentation
+from movinet_convert.training.reading import Augmentation, Cache
 from movinet_models.clips import TRAIN, VALIDATION, Collection, LabelledClip
 
 STATISTICS_BATCHES = 8
@@ -31,8 +33,8 @@ class FrameByFrame(keras.Model):  # type: ignore[misc]
         self.built = True
 
     def call(self, video: Any, training: bool = False) -> Any:
-        """See :meth:`MoViNet.stream`."""
-        return self.network.stream(video, training=training, horizon=self.horizon)[0]
+        """See :meth:`MoViNet.stream`; the video is uint8."""
+        return self.network.stream(scaled(video), training=training, horizon=self.horizon)[0]
 
 
 class _Saves(keras.callbacks.Callback):  # type: ignore[misc]
@@ -64,6 +66,8 @@ class Training:
         augmentation: of training clips.
         checkpoint: written after every epoch, and
         save_every: within one after so many seconds.
+        pool: of processes that read clips.
+        cache: folder of small copies of the clips.
     """
 
     def __init__(
@@ -74,11 +78,13 @@ class Training:
         augmentation: Augmentation,
         checkpoint: Checkpoint,
         save_every: float = SAVE_EVERY,
+        pool: Executor | None = None,
+        cache: Path | None = None,
     ) -> None:
         keras.utils.set_random_seed(plan.seed)
         skip_graph_optimization()
         self.network, self.plan = network, plan
-        self.train, self.validation = _batches(network, clips, plan, augmentation)
+        self.train, self.validation = _batches(network, clips, plan, augmentation, pool, cache)
         self.history: list[Epoch] = []
         self._checkpoint, self._save_every = checkpoint, save_every
         self._judge = Judge(network, self.validation, plan.horizon)
@@ -205,19 +211,24 @@ def restore_statistics(network: MoViNet, batches: Iterable[Any]) -> None:
 
     Args:
         network: of weights that were read from a TFLite file; answers as before afterwards.
-        batches: of (video uint8 or float32 [batch, time, h, w, 3] in [0, 1], ...).
+        batches: of (video uint8 [batch, time, h, w, 3], ...).
     """
     norms = [layer for layer in network._flatten_layers() if isinstance(layer, FusedNorm)]
     for norm in norms:
         norm.observed = Moments()
     for video, *_ in batches:
-        network.stream(video)
+        network.stream(scaled(video))
     for norm in norms:
         norm.adopt()
 
 
 def _batches(
-    network: MoViNet, clips: Collection, plan: Plan, augmentation: Augmentation
+    network: MoViNet,
+    clips: Collection,
+    plan: Plan,
+    augmentation: Augmentation,
+    pool: Executor | None,
+    cache: Path | None,
 ) -> tuple[Batches, Batches]:
     spec, train, held = network.spec, clips.of(TRAIN), clips.of(VALIDATION)
     counts = {label: sum(clip.label == label for clip in train) for label in clips.labels}
@@ -226,16 +237,21 @@ def _batches(
     # Streams change their class from clip to clip.
     mixed = [held[i] for i in np.random.default_rng(plan.seed).permutation(len(held))]
 
+    fps = spec.architecture.fps
+    copies = None if cache is None else Cache.of(cache, spec.resolution, fps, augmentation)
+
     def batches(chosen: list[LabelledClip], batch: int, **more: Any) -> Batches:
         return Batches(
             chosen,
             clips.labels,
-            spec.architecture.fps,
+            fps,
             plan.frames,
             spec.resolution,
             batch,
             spec.streams,
             seed=plan.seed,
+            pool=pool,
+            cache=copies,
             **more,
         )
 

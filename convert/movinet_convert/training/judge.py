@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_convert.backend import tf
-from movinet_convert.network import MoViNet
+from movinet_convert.network import MoViNet, scaled
 from movinet_convert.parameters import Array
 from movinet_convert.training.batches import Batches
 
@@ -89,11 +89,11 @@ class Judge:
 
         @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
         def fresh(video: Any) -> Any:
-            return network.stream(video, horizon=horizon)[0]
+            return network.stream(scaled(video), horizon=horizon)[0]
 
         @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
         def carried(video: Any, states: Any) -> Any:
-            return network.stream(video, states, horizon=horizon)
+            return network.stream(scaled(video), states, horizon=horizon)
 
         self._fresh, self._carried = fresh, carried
 
@@ -114,7 +114,7 @@ class Judge:
             alone.append(self._fresh(video).numpy()[clips, last])
             if self._streams:
                 if number % STREAM_CLIPS == 0:
-                    first = self._network.stream(video[:, :1])[1]
+                    first = self._network.stream(scaled(video[:, :1]))[1]
                     states = {name: tf.zeros_like(state) for name, state in first.items()}
                 states = {
                     name: state if state.shape.rank == 0 else state[: len(video)]

@@ -1,8 +1,20 @@
-"""A clip as training sees it: frames at the model's rate, cut, coloured and turned at random."""
+"""A clip as training sees it: frames at the model's rate, cut, coloured and turned at random.
 
+Nothing here knows TensorFlow: worker processes read clips with it.
+"""
+
+import hashlib
 import math
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +22,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from movinet_models.clips import LabelledClip
+from movinet_runtime.outputs.video import save_frames
 from movinet_runtime.preprocess import resized
 from movinet_runtime.sources import open_frames
-from movinet_runtime.sources.source import FrameSource, Source
+from movinet_runtime.sources.files import from_moment
+from movinet_runtime.sources.source import Source
 
 Video = NDArray[np.uint8]  # [frames, side, side, 3]
+FEW_CORES = 2
+COPY_QUALITY = 18  # x264's constant rate factor: hardly to be told from the original
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,51 @@ class Augmentation:
     mixup: float = 0.0  # alpha of the Beta that clips are mixed by (arXiv 1710.09412); 0: not
 
 
+@dataclass(frozen=True)
+class Cache:
+    """Small copies of clips, made when a clip is read for the first time.
+
+    Attributes:
+        folder: of the copies.
+        side: their shorter side, pixels; larger than the network's, since training cuts.
+        fps: twice the network's, since training slows down and speeds up.
+    """
+
+    folder: Path
+    side: int
+    fps: float
+
+    @classmethod
+    def of(cls, folder: Path, side: int, fps: float, augmentation: Augmentation) -> "Cache":
+        """Return a cache for a network's pictures and rate."""
+        return cls(folder, math.ceil(side / math.sqrt(augmentation.area[0]) / 2) * 2, 2 * fps)
+
+    def copy(self, path: Path) -> Path:
+        """Return a clip's copy; it is there afterwards.
+
+        Raises:
+            SourceError: the clip cannot be read.
+            OutputError: the copy cannot be written.
+        """
+        about = path.stat()
+        key = f"{path.absolute()}\0{about.st_size}\0{about.st_mtime_ns}\0{self.side}\0{self.fps}"
+        copy = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.mkv"
+        if not copy.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            frames = (self._small(f.image) for f in open_frames(path).sampled(self.fps))
+            save_frames(copy, frames, self.fps, COPY_QUALITY)
+        return copy
+
+    def _small(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        height, width = picture.shape[:2]
+        scale = self.side / min(height, width)
+        if scale >= 1:
+            return picture
+        even = (max(2, round(x * scale / 2) * 2) for x in (width, height))
+        small = Image.fromarray(picture).resize(tuple(even), Image.Resampling.BILINEAR)
+        return np.asarray(small)
+
+
 def read_clip(
     clip: LabelledClip,
     fps: float,
@@ -37,6 +98,7 @@ def read_clip(
     side: int,
     augmentation: Augmentation | None = None,
     rng: np.random.Generator | None = None,
+    cache: Cache | None = None,
 ) -> Video:
     """Read up to ``frames`` frames of a clip.
 
@@ -47,6 +109,7 @@ def read_clip(
         side: of the result.
         augmentation: None takes the middle of the clip and its central square.
         rng: for the augmentation.
+        cache: of small copies, to read those.
 
     Returns:
         uint8 [n, side, side, 3], fewer frames than asked for if the clip is shorter.
@@ -54,11 +117,12 @@ def read_clip(
     Raises:
         SourceError: unreadable.
     """
+    source = open_frames(clip.path if cache is None else cache.copy(clip.path))
     if augmentation is None or rng is None:
-        pictures = _window(open_frames(clip.path), fps, frames, 0.5)
+        pictures = _window(source, fps, frames, 0.5)
         return np.stack([resized(picture, (side, side)) for picture in pictures])
     speed = math.exp(rng.uniform(*np.log(augmentation.speed)))
-    pictures = _window(open_frames(clip.path), fps / speed, frames, rng.random())
+    pictures = _window(source, fps / speed, frames, rng.random())
     height, width = pictures[0].shape[:2]
     area = rng.uniform(*augmentation.area)
     aspect = math.exp(rng.uniform(*np.log(augmentation.aspect)))
@@ -87,10 +151,12 @@ def _window(source: Source, fps: float, frames: int, where: float) -> list[Any]:
         start = round(where * max(0, len(pictures) - frames))
         return pictures[start : start + frames]
     start = round(where * max(0, int(source.duration * fps) - frames))
-    pictures = [frame.image for frame in islice(source.sampled(fps), start, start + frames)]
-    if not pictures:  # the container claims more than it holds
-        return _window(FrameSource(source.name, source), fps, frames, where)
-    return pictures
+    found = [f.image for f in islice(from_moment(source, start / fps).sampled(fps), frames)]
+    if len(found) < frames and start:  # the container claims more than it holds
+        whole = [frame.image for frame in source.sampled(fps)]
+        start = round(where * max(0, len(whole) - frames))
+        return whole[start : start + frames]
+    return found
 
 
 def _coloured(video: Video, strength: float, rng: np.random.Generator) -> Video:
@@ -113,3 +179,42 @@ def _erased(video: Video, rng: np.random.Generator) -> Video:
     erased = video.copy()
     erased[:, y : y + h, x : x + w] = rng.integers(0, 256, 3, np.uint8)
     return erased
+
+
+@contextmanager
+def workers(count: int) -> Iterator[Executor | None]:
+    """Give processes that read clips; None for 0: whoever asks reads.
+
+    They are started anew, not forked, which TensorFlow's threads would not survive, and end
+    with their parent, however it ends.
+    """
+    if not count:
+        yield None
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count, context, _begin_worker, (os.getpid(),))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def default_workers() -> int:
+    """Return a process for each core, and none where training needs the few there are."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return cores if cores > FEW_CORES else 0
+
+
+def _begin_worker(parent: int) -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

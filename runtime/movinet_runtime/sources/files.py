@@ -1,8 +1,10 @@
 """Videos, animations and images on disk."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from movinet_runtime.install import install_hint
 from movinet_runtime.sources.decode import reason, upright
 from movinet_runtime.sources.frame import Frame
 from movinet_runtime.sources.network import OPEN_TIMEOUT, READ_TIMEOUT
-from movinet_runtime.sources.source import FrameSource, Say
+from movinet_runtime.sources.source import FrameSource, Say, Source
 
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 # What browsers show a GIF frame for that gives no duration.
@@ -29,28 +31,79 @@ class Video:
     Attributes:
         path: what FFmpeg opens.
         name: for messages, without passwords.
+        begin: seconds after the first frame; the frame that is seen then comes first, and
+            decoding starts at the key frame before it.
     """
 
     path: Path | str
     name: str
+    begin: float = 0.0
 
     def __iter__(self) -> Iterator[Frame]:
         import av
 
         try:
-            # A server may fall silent, a disk does not.
-            timeout = (OPEN_TIMEOUT, READ_TIMEOUT) if "://" in str(self.path) else None
-            with av.open(str(self.path), timeout=timeout) as container:
-                stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
-                rate = float(stream.average_rate or stream.guessed_rate or 25)
-                last = -1 / rate
-                for picture in _decoded(container, stream):
-                    last = last + 1 / rate if picture.time is None else float(picture.time)
-                    duration = float((picture.duration or 0) * (picture.time_base or 0))
-                    yield _Decoded(picture, last, duration)
+            # Without an index, or with a wrong one, a seek leads anywhere: then from the start.
+            for seek in (True, False):
+                # A server may fall silent, a disk does not.
+                timeout = (OPEN_TIMEOUT, READ_TIMEOUT) if "://" in str(self.path) else None
+                with av.open(str(self.path), timeout=timeout) as container:
+                    frames = _frames_from(container, self.begin, seek)
+                    if frames is not None:
+                        yield from frames
+                        return
         except (av.FFmpegError, OSError) as error:
             raise SourceError(f"{self.name} breaks off: {reason(error)}") from None
+
+
+def _frames_from(container: Any, seconds: float, seek: bool) -> Iterator["_Decoded"] | None:
+    """Decode from a moment after the first frame on; None where the seek missed it."""
+    import av
+
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    frames = _frames(container, stream)
+    first = next(frames, None)
+    if first is None or seconds <= 0:
+        return chain([first] if first else [], frames)
+    begin = first.time + seconds
+    if seek:
+        if not first.timed:
+            return None
+        try:
+            container.seek(math.floor(begin / stream.time_base), stream=stream)
+        except (av.FFmpegError, OSError):
+            return None
+        frames = _frames(container, stream)
+        first = next(frames, None)
+        if first is None or first.time > begin:
+            return None
+    return _seen_from(chain([first], frames), begin)
+
+
+def _seen_from(frames: Iterator["_Decoded"], begin: float) -> Iterator["_Decoded"]:
+    """Yield the frame that is seen at a moment, as if it began then, and those after it."""
+    held: _Decoded | None = None
+    for frame in frames:
+        if held is not None and frame.time > begin:
+            held.begin_at(begin)
+            yield held
+            yield frame
+            yield from frames
+            return
+        held = frame
+    if held is not None:
+        held.begin_at(begin)
+        yield held
+
+
+def _frames(container: Any, stream: Any) -> Iterator["_Decoded"]:
+    rate = float(stream.average_rate or stream.guessed_rate or 25)
+    last = -1 / rate
+    for picture in _decoded(container, stream):
+        last = last + 1 / rate if picture.time is None else float(picture.time)
+        duration = float((picture.duration or 0) * (picture.time_base or 0))
+        yield _Decoded(picture, last, duration)
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
@@ -71,6 +124,17 @@ class _Decoded(Frame):
     def __init__(self, picture: Any, time: float, duration: float) -> None:
         values = {"picture": picture, "time": time, "duration": duration, "reopened": False}
         self.__dict__.update(values)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the container says when it is seen."""
+        return self.__dict__["picture"].time is not None
+
+    def begin_at(self, time: float) -> None:
+        """Cut off what is seen before a moment."""
+        values = self.__dict__
+        values["duration"] = max(0.0, values["duration"] - max(0.0, time - values["time"]))
+        values["time"] = time
 
     def __getattr__(self, name: str) -> Any:
         if name != "image":
@@ -96,6 +160,19 @@ def open_video(path: Path, report: Say) -> FrameSource:
         raise SourceError(f"{path} is no video that can be read: {reason(error)}") from error
     seconds = length / av.time_base if length else None
     return FrameSource(str(path), Video(path, str(path)), seconds, report)
+
+
+def from_moment(source: Source, seconds: float) -> FrameSource:
+    """Return a video's frames from a moment after its first frame on.
+
+    The same frames as by waiting for the moment, but decoding begins at the key frame before it.
+
+    Raises:
+        TypeError: the source is no video.
+    """
+    if not isinstance(source, FrameSource) or not isinstance(source.frames, Video):
+        raise TypeError(f"{source.name} is no video file")
+    return FrameSource(source.name, replace(source.frames, begin=seconds), report=source.report)
 
 
 @dataclass(frozen=True)
