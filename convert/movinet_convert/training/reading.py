@@ -30,6 +30,7 @@ from movinet_runtime.sources.source import Source
 
 Video = NDArray[np.uint8]  # [frames, side, side, 3]
 FEW_CORES = 2
+COPY_KEY_FRAMES = 1.0  # seconds from one to the next
 COPY_QUALITY = 18  # x264's constant rate factor: hardly to be told from the original
 
 
@@ -78,7 +79,7 @@ class Cache:
         if not copy.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             frames = (self._small(f.image) for f in open_frames(path).sampled(self.fps))
-            save_frames(copy, frames, self.fps, COPY_QUALITY)
+            save_frames(copy, frames, self.fps, COPY_QUALITY, COPY_KEY_FRAMES)
         return copy
 
     def _small(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -160,13 +161,15 @@ def _window(source: Source, fps: float, frames: int, where: float) -> list[Any]:
 
 
 def _coloured(video: Video, strength: float, rng: np.random.Generator) -> Video:
+    """Change brightness, contrast and saturation: one linear map of each pixel's colours."""
     brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3).astype(np.float32)
-    x = video.astype(np.float32) * brightness
-    grey = x.mean(axis=-1, keepdims=True)
-    x = grey + saturation * (x - grey)
-    mean = x.mean()
-    clipped: Video = np.clip(mean + contrast * (x - mean), 0, 255).astype(np.uint8)
-    return clipped
+    grey = np.full((3, 3), 1 / 3)
+    mix = contrast * brightness * (saturation * np.eye(3) + (1 - saturation) * grey)
+    offset = brightness * video.mean(dtype=np.float32) * (1 - contrast)
+    # Not by BLAS, whose threads would be in each other's way in several processes.
+    matrix = tuple(float(x) for row in mix for x in (*row, offset))
+    long = Image.fromarray(video.reshape(-1, video.shape[2], 3)).convert("RGB", matrix)
+    return np.asarray(long).reshape(video.shape)
 
 
 def _erased(video: Video, rng: np.random.Generator) -> Video:

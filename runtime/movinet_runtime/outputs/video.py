@@ -41,7 +41,9 @@ class Writer(Protocol):
 
 
 @contextmanager
-def frame_writer(path: Path, fps: float, quality: int = QUALITY) -> Iterator[Write]:
+def frame_writer(
+    path: Path, fps: float, quality: int = QUALITY, key_frames: float | None = None
+) -> Iterator[Write]:
     """Give a function that adds a frame, uint8 [h, w, 3] RGB, all of one size.
 
     Args:
@@ -50,6 +52,8 @@ def frame_writer(path: Path, fps: float, quality: int = QUALITY) -> Iterator[Wri
             ends well, and videos lose an odd last row or column.
         fps: frames a second.
         quality: constant rate factor of the video, 0 (lossless) to 51.
+        key_frames: seconds from one to the next, for videos that are read from anywhere and
+            often: they are also made to be decoded fast. None: as small as it gets.
 
     Raises:
         OutputError: no such format, no frames, too many for an animation, or the file
@@ -57,7 +61,7 @@ def frame_writer(path: Path, fps: float, quality: int = QUALITY) -> Iterator[Wri
         MissingPackageError: a video without PyAV.
     """
     path = Path(path)
-    with _frames_written(path, fps, quality) as (write, written):
+    with _frames_written(path, fps, quality, key_frames) as (write, written):
         yield write
         if not written():
             raise OutputError(f"no frames for {path}")
@@ -65,7 +69,7 @@ def frame_writer(path: Path, fps: float, quality: int = QUALITY) -> Iterator[Wri
 
 @contextmanager
 def _frames_written(
-    path: Path, fps: float, quality: int = QUALITY
+    path: Path, fps: float, quality: int = QUALITY, key_frames: float | None = None
 ) -> Iterator[tuple[Write, Callable[[], int]]]:
     """Give a function that adds a frame and one that counts them; without any, no file."""
     count = 0
@@ -82,7 +86,7 @@ def _frames_written(
             writer: Writer = (
                 AnimationWriter(temporary, path, fps)
                 if form is None
-                else _VideoWriter(temporary, form, fps, quality)
+                else _VideoWriter(temporary, form, fps, quality, key_frames)
             )
         try:
             yield write, lambda: count
@@ -99,10 +103,14 @@ class _Nothing(Exception):  # noqa: N818 (no error: the file stays as it was)
 
 
 def save_frames(
-    path: Path, frames: Iterable[NDArray[np.uint8]], fps: float, quality: int = QUALITY
+    path: Path,
+    frames: Iterable[NDArray[np.uint8]],
+    fps: float,
+    quality: int = QUALITY,
+    key_frames: float | None = None,
 ) -> None:
     """Write frames to a file: see :func:`frame_writer`."""
-    with frame_writer(path, fps, quality) as write:
+    with frame_writer(path, fps, quality, key_frames) as write:
         for frame in frames:
             write(frame)
 
@@ -158,7 +166,9 @@ def _format(path: Path) -> str | None:
 
 
 class _VideoWriter:
-    def __init__(self, path: Path, form: str, fps: float, quality: int) -> None:
+    def __init__(
+        self, path: Path, form: str, fps: float, quality: int, key_frames: float | None
+    ) -> None:
         try:
             import av
         except ImportError as error:
@@ -172,6 +182,9 @@ class _VideoWriter:
         self._rate = Fraction(fps).limit_denominator(1000)
         # One thread: the same frames give the same bytes.
         self._options = {"crf": str(quality), "preset": PRESET, "threads": "1"}
+        if key_frames is not None:
+            distance = str(max(1, round(key_frames * fps)))
+            self._options |= {"g": distance, "tune": "fastdecode"}
         self._stream: Any = None
 
     def write(self, frame: NDArray[np.uint8]) -> None:
