@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movinet_runtime.classifier import Prediction
-from movinet_runtime.decisions import EventTracker, Selection, Smoother, events, smoothed
+from movinet_runtime.decisions import (
+    NOTHING,
+    EventTracker,
+    Selection,
+    Smoother,
+    events,
+    smoothed,
+)
 from movinet_runtime.errors import LabelsError, UsageError
 
 LABELS = ["idle", "squat", "wave"]
@@ -116,3 +123,17 @@ def test_events_alternate_whatever_the_stream_does(
         assert last is None or event.index >= last
         last = event.index
     assert not any(time is not None for time in times.values())
+
+
+def test_nothing_is_an_answer_but_no_event() -> None:
+    """Unless it is asked for by name."""
+    labels = ["jump", NOTHING]
+    frames = [
+        Prediction(i, np.array(logits, np.float32), labels, i / 5)
+        for i, logits in enumerate([[0.0, 9.0]] * 5 + [[9.0, 0.0]] * 5)
+    ]
+    assert frames[0].top()[0][0] == NOTHING
+    found = list(events(frames))
+    assert [(event.kind, event.label) for event in found] == [("start", "jump"), ("end", "jump")]
+    asked = list(events(frames, selection=Selection.of(labels, allow=[NOTHING])))
+    assert {event.label for event in asked} == {NOTHING}

@@ -1,5 +1,7 @@
 """The training loop itself: the averages that it trains with, stopping and going on, streams."""
 
+import csv
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from movinet_convert.training.batches import Batches
 from movinet_convert.training.checkpoint import Checkpoint
 from movinet_convert.training.fit import Training
 from movinet_convert.training.judge import Answers, Judge, streams_at_once
+from movinet_convert.training.log import Log
 from movinet_convert.training.plan import Epoch, Plan, best_epoch, stops
 from movinet_convert.training.reading import Augmentation
 from movinet_models.clips import Collection, LabelledClip
@@ -81,7 +84,8 @@ def recurrence(x: np.ndarray, horizon: int) -> np.ndarray:
 def test_fit_bounds_averages_also_with_a_lead_in(
     collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What passes through the graph that Keras trains, in batches of both lengths."""
+    """What passes through the graph that Keras trains, in batches of both lengths; and what it
+    learnt answers, for any number of frames at once, as the runtime does frame by frame."""
     seen: list[tuple[np.ndarray, np.ndarray]] = []
     plain = network_module._running_mean
 
@@ -100,31 +104,22 @@ def test_fit_bounds_averages_also_with_a_lead_in(
             averages.set_shape(shape)
         return averages, last
 
-    monkeypatch.setattr(network_module, "_running_mean", recorded)
-    training(collection, tmp_path / "c.npz", replace(PLAN, epochs=1)).run()
+    with monkeypatch.context() as patch:
+        patch.setattr(network_module, "_running_mean", recorded)
+        trained = training(collection, tmp_path / "c.npz", replace(PLAN, epochs=1))
+        trained.run()
     lengths = {x.shape[1] for x, _ in seen}
     assert lengths == {PLAN.frames, PLAN.frames + PLAN.lead_in}
     for x, averages in seen:
         np.testing.assert_allclose(averages, recurrence(x, PLAN.horizon), rtol=1e-5, atol=1e-6)
 
-
-def test_the_trained_graph_answers_as_the_exported_file_at_its_horizon(
-    collection: Collection, tmp_path: Path
-) -> None:
-    """The graph for any number of frames, as training has it, and the runtime frame by frame."""
-    trained = training(collection, tmp_path / "c.npz", replace(PLAN, epochs=1))
-    trained.run()
     network = trained.network
     network.clip_frames, network.horizon = PLAN.frames, PLAN.horizon
     network.save(tmp_path / "mine.keras")
     exported(tmp_path)
     frames = render(next(iter(clips("test", 1))), frames=20, side=32)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 32, 32, 3])])  # type: ignore[untyped-decorator]
-    def at_once(video: Any) -> Any:
-        return network.stream(video, horizon=PLAN.horizon)[0]
-
-    logits = at_once(np.stack(frames)[None] / np.float32(255)).numpy()[0]
+    video = np.stack(frames)[None] / np.float32(255)
+    logits = network.stream(video, horizon=PLAN.horizon)[0].numpy()[0]
     runtime = StreamClassifier(tmp_path / "m.tflite")
     assert runtime.horizon == PLAN.horizon
     by_frame = np.stack([runtime.step(frame).logits for frame in frames])
@@ -160,50 +155,61 @@ class _Stop(keras.callbacks.Callback):  # type: ignore[misc]
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_resumed_training_is_the_uninterrupted_one(
-    collection: Collection, tmp_path: Path, ema: float
-) -> None:
-    """Stopped within the second epoch: the same weights, and the same history."""
-    plan = replace(PLAN, ema=ema, epochs=3)
-    whole = training(collection, tmp_path / "whole.npz", plan)
+@pytest.fixture(scope="module")
+def stopped(
+    collection: Collection, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Training]:
+    """The checkpoint of a training that was stopped within its second epoch, and a whole one."""
+    folder = tmp_path_factory.mktemp("stopped")
+    whole = training(collection, folder / "whole.npz", STOPPED)
     whole.run()
-    path = tmp_path / "stopped.npz"
-    stopped = training(collection, path, plan, save_every=0.0)
-    stop = _Stop(len(stopped.train) + 2)
+    cut = training(collection, folder / "cut.npz", STOPPED, save_every=0.0)
+    stop = _Stop(len(cut.train) + 2)
     with pytest.raises(KeyboardInterrupt):
-        stopped.run(lambda: [stop])
-    resumed = training(collection, path, plan)
+        cut.run(lambda: [stop])
+    return folder / "cut.npz", whole
+
+
+STOPPED = replace(PLAN, epochs=2, lead_in=0, ema=0.9)
+
+
+def test_a_resumed_training_is_the_uninterrupted_one(
+    collection: Collection, tmp_path: Path, stopped: tuple[Path, Training]
+) -> None:
+    """The same weights and the same history, to the last bit but for the loss's mean."""
+    path, whole = stopped
+    shutil.copy(path, tmp_path / "c.npz")
+    resumed = training(collection, tmp_path / "c.npz", STOPPED)
     resumed.resume()
     assert len(resumed.history) == 1
     resumed.run()
     for one, other in zip(values(whole.network), values(resumed.network), strict=True):
         np.testing.assert_array_equal(one, other)
     for before, after in zip(whole.history, resumed.history, strict=True):
-        assert replace(before, seconds=0, loss=0, accuracy=0) == replace(
-            after, seconds=0, loss=0, accuracy=0
-        )
+        same = {"seconds": 0, "loss": 0, "accuracy": 0}
+        assert replace(before, **same) == replace(after, **same)
         assert after.loss == pytest.approx(before.loss, abs=2e-4)
 
 
 def test_a_checkpoint_says_what_differs_and_when_it_is_damaged(
-    collection: Collection, tmp_path: Path
+    collection: Collection, tmp_path: Path, stopped: tuple[Path, Training]
 ) -> None:
     path = tmp_path / "c.npz"
-    training(collection, path, replace(PLAN, epochs=1)).run()
-    with pytest.raises(UsageError, match=r"plan batch was 4, is 2; plan epochs was 1, is 2"):
-        training(collection, path, replace(PLAN, batch=2)).resume()
-    raw = path.read_bytes()
+    raw = stopped[0].read_bytes()
+    path.write_bytes(raw)
+    with pytest.raises(UsageError, match=r"plan batch was 4, is 2; plan epochs was 2, is 3"):
+        training(collection, path, replace(STOPPED, batch=2, epochs=3)).resume()
+    fresh = training(collection, path, STOPPED)
     for content in (raw[: len(raw) // 2], b"", b"nothing", raw[:100] + bytes(100) + raw[200:]):
         path.write_bytes(content)
         with pytest.raises(UsageError, match="cannot resume from"):
-            training(collection, path, replace(PLAN, epochs=1)).resume()
+            fresh.resume()
     path.write_bytes(raw)
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files if name != "weights/0"}
     np.savez(path, **arrays)
     with pytest.raises(UsageError, match="do not fit the network"):
-        training(collection, path, replace(PLAN, epochs=1)).resume()
+        fresh.resume()
 
 
 def test_streams_are_judged_as_the_runtime_shows_them(
@@ -261,3 +267,24 @@ def test_the_best_epoch_is_that_of_the_metric(metric: Any, name: str) -> None:
     assert best_epoch(history, metric) == 2
     assert stops(history, replace(PLAN, best=metric, patience=1))
     assert not stops(history, replace(PLAN, best=metric, patience=2))
+
+
+def test_a_log_for_tables_and_tensorboard(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    history = [epoch(val_stream=None), epoch(loss=0.25, val_stream=None)]
+    for count in (1, 2):
+        log.add(history[:count])
+    log.close()
+    with (tmp_path / "epochs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert (rows[1]["loss"], rows[1]["val_stream"]) == ("0.25", "")
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    found = {
+        (event.step, value.tag): float(tf.make_ndarray(value.tensor))
+        for event in tf.compat.v1.train.summary_iterator(str(events))
+        for value in event.summary.value
+        if value.metadata.plugin_data.plugin_name == "scalars" or event.step == 2
+    }
+    assert (found[1, "loss"], found[2, "loss"]) == (0.5, 0.25)
+    assert not any(tag == "val_stream" for _, tag in found)

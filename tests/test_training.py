@@ -176,7 +176,7 @@ def test_train_kill_resume_export_run(data: Path, tmp_path: Path) -> None:
         [*command, *options, "--resume", "--rate", "0.1"], capture_output=True, text=True, env=env
     )
     assert other.returncode == 2
-    assert "other options" in other.stderr
+    assert "plan rate was 0.002, is 0.1" in other.stderr
     done = subprocess.run([*command, *options, "--resume"], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert "epoch 1/3" not in done.stderr
@@ -188,6 +188,9 @@ def test_train_kill_resume_export_run(data: Path, tmp_path: Path) -> None:
         "report.json",
         "confusion.png",
         "curves.png",
+        "epochs.csv",
+        "split.csv",
+        "tensorboard",
     }
     assert not checkpoint.exists()
 

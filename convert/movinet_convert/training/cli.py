@@ -162,8 +162,8 @@ def train(
 ) -> None:
     """Teach a network one's own classes; the result goes into movinet export.
 
-    Every epoch ends with a checkpoint beside the output (mine.checkpoint.npz); the report
-    with pictures is in mine.report/.
+    Every epoch ends with a checkpoint beside the output (mine.checkpoint.npz), long ones have
+    more; mine.report/ grows with each: epochs.csv, tensorboard/, and pictures at the end.
 
     movinet train clips/ -o mine.keras
 
@@ -201,7 +201,8 @@ def train(
 
         from movinet_convert.training.checkpoint import Checkpoint
         from movinet_convert.training.fit import Training, restore_statistics, some_batches
-        from movinet_convert.training.plan import Metric, Plan
+        from movinet_convert.training.log import Log
+        from movinet_convert.training.plan import Epoch, Metric, Plan
         from movinet_convert.training.reading import Augmentation, default_workers
         from movinet_convert.training.reading import workers as reading_processes
 
@@ -268,10 +269,14 @@ def train(
             elif folded:
                 restore_statistics(network, some_batches(training.train))
             progress.remove_task(task)
-            answers = training.run(
-                lambda: [_shown(progress, plan.epochs)],
-                lambda epoch: _say_epoch(console, len(training.history), plan.epochs, epoch),
-            )
+            log = Log(output.with_suffix(".report"))
+
+            def finished(epoch: Epoch) -> None:
+                log.add(training.history)
+                _say_epoch(console, len(training.history), plan.epochs, epoch)
+
+            answers = training.run(lambda: [_shown(progress, plan.epochs)], finished)
+            log.close()
     _say(console, (f"skipped: {reason}" for reason in training.broken.values()))
     network.clip_frames, network.horizon = plan.frames, plan.horizon
     network.trained_on = clips.trained_on() if clips.divided else None

@@ -1,7 +1,7 @@
 """How fast training's clips are read: clips a second, beside decoding alone.
 
-``python -m movinet_convert.training.throughput data/`` reads clips as ``movinet train`` does, at the
-size and rate of A0, in one process and in as many as there are cores, also from small copies
+``python -m movinet_convert.training.throughput data/`` reads clips as ``movinet train`` does, at
+the size and rate of A0, in one process and in as many as there are cores, also from small copies
 (``--cache``).
 """
 
