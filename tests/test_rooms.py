@@ -71,7 +71,7 @@ def test_clips_are_decoded_sampled_and_resized_in_one_place() -> None:
     """And movinet run, which times each of the steps."""
     loops = [name for name, path in modules().items() if {"resized", "sampled"} <= called(path)]
     # Training cuts windows out of clips before it resizes them.
-    assert sorted(loops) == ["movinet_convert.training.batches", "movinet_runtime.sources.clips"]
+    assert sorted(loops) == ["movinet_convert.training.reading", "movinet_runtime.sources.clips"]
 
 
 def test_the_frame_count_has_one_name() -> None:

@@ -29,8 +29,7 @@ class Description:
         forced: written although it failed against its source.
         horizon: frames that averages over time remember; 0: all.
         in_place: whether a state's output may share the memory of its input.
-        trained_on: fingerprints of the files it was trained on, packed
-            (movinet_models.splits); None: the file does not say.
+        trained_on: fingerprints of the files it was trained on; None: it does not say.
     """
 
     model: str

@@ -180,29 +180,18 @@ def train(
     _check_options(spec, gate, weights, output, best)
     saved = _checkpoint(output, resume)
 
-    from movinet_models.clips import collect, find_clips
-
     console = Console(stderr=True)
-    listed = find_clips(data)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(
         *columns, console=console, disable=not console.is_terminal, transient=True
     ) as progress:
-        task = progress.add_task("opening clips", total=len(listed))
-        clips = collect(listed, validation, seed, lambda n: progress.advance(task, n), group)
-        _say(console, (f"skipped: {reason}" for reason in clips.skipped))
-        _say(console, clips.notes)
-        console.print(
-            f"{len(clips.clips)} clips of {len(clips.labels)} classes, "
-            f"{len(clips.of('validation'))} of them for validation, {len(clips.skipped)} skipped",
-            style="dim",
-        )
+        task = progress.add_task("opening clips")
+        clips = _clips(data, validation, seed, group, console, progress, task)
         progress.update(task, description="building the network")
 
         from movinet_convert.training.checkpoint import Checkpoint
-        from movinet_convert.training.fit import Training, restore_statistics, some_batches
-        from movinet_convert.training.log import Log
-        from movinet_convert.training.plan import Epoch, Metric, Plan
+        from movinet_convert.training.fit import Training
+        from movinet_convert.training.plan import Metric, Plan
         from movinet_convert.training.reading import Augmentation, default_workers
         from movinet_convert.training.reading import workers as reading_processes
 
@@ -243,40 +232,14 @@ def train(
             erase=erase,
             mixup=mixup,
         )
-        decides = {
-            "model": spec.id,
-            "resolution": spec.resolution,
-            "gate": network.gate,
-            "dropout": [dropout, drop_path],
-            "weights": start,
-            "clips": _identity(clips),
-            "augmentation": asdict(augmentation),
-            "plan": asdict(plan),
-            "cached": cache is not None,
-        }
+        decides = _decides(network, (dropout, drop_path), start, clips, augmentation, plan)
+        checkpoint = Checkpoint(saved, decides | {"cached": cache is not None})
         with reading_processes(default_workers() if workers is None else workers) as pool:
             training = Training(
-                network,
-                clips,
-                plan,
-                augmentation,
-                Checkpoint(saved, decides),
-                pool=pool,
-                cache=cache,
+                network, clips, plan, augmentation, checkpoint, pool=pool, cache=cache
             )
-            if resume:
-                training.resume()
-            elif folded:
-                restore_statistics(network, some_batches(training.train))
             progress.remove_task(task)
-            log = Log(output.with_suffix(".report"))
-
-            def finished(epoch: Epoch) -> None:
-                log.add(training.history)
-                _say_epoch(console, len(training.history), plan.epochs, epoch)
-
-            answers = training.run(lambda: [_shown(progress, plan.epochs)], finished)
-            log.close()
+            answers = _run(training, resume, folded, output, console, progress)
     _say(console, (f"skipped: {reason}" for reason in training.broken.values()))
     network.clip_frames, network.horizon = plan.frames, plan.horizon
     network.trained_on = clips.trained_on() if clips.divided else None
@@ -287,14 +250,72 @@ def train(
         print(json.dumps(report, ensure_ascii=False))
 
 
-def _identity(clips: Any) -> dict[str, Any]:
-    """Say which clips stand on which side, so that a resumed training has the same."""
+def _clips(
+    data: Path,
+    validation: float,
+    seed: int,
+    group: str | None,
+    console: Console,
+    progress: Progress,
+    task: TaskID,
+) -> Any:
+    """Open the clips, and say what there is."""
+    from movinet_models.clips import collect, find_clips
+
+    listed = find_clips(data)
+    progress.update(task, total=len(listed))
+    clips = collect(listed, validation, seed, lambda n: progress.advance(task, n), group)
+    _say(console, (f"skipped: {reason}" for reason in clips.skipped))
+    _say(console, clips.notes)
+    console.print(
+        f"{len(clips.clips)} clips of {len(clips.labels)} classes, "
+        f"{len(clips.of('validation'))} of them for validation, {len(clips.skipped)} skipped",
+        style="dim",
+    )
+    return clips
+
+
+def _run(
+    training: Any, resume: bool, folded: bool, output: Path, console: Console, progress: Progress
+) -> Any:
+    """Train, from the start or from the checkpoint on, and show each epoch."""
+    from movinet_convert.training.fit import restore_statistics, some_batches
+    from movinet_convert.training.log import Log
+
+    if resume:
+        training.resume()
+    elif folded:
+        restore_statistics(training.network, some_batches(training.train))
+    log = Log(output.with_suffix(".report"))
+
+    def finished(epoch: Any) -> None:
+        log.add(training.history)
+        _say_epoch(console, len(training.history), training.plan.epochs, epoch)
+
+    answers = training.run(lambda: [_shown(progress, training.plan.epochs)], finished)
+    log.close()
+    return answers
+
+
+def _decides(
+    network: Any, dropouts: Any, start: str, clips: Any, augmentation: Any, plan: Any
+) -> dict[str, Any]:
+    """Return everything that decides what a training comes to."""
     sides = sorted((clip.split, clip.label, clip.path.name) for clip in clips.clips)
     return {
-        "labels": clips.labels,
-        "training": len(clips.of("train")),
-        "validation": len(clips.of("validation")),
-        "files": hashlib.sha256(json.dumps(sides).encode()).hexdigest(),
+        "model": network.spec.id,
+        "resolution": network.spec.resolution,
+        "gate": network.gate,
+        "dropout": dropouts,
+        "weights": start,
+        "clips": {
+            "labels": clips.labels,
+            "training": len(clips.of("train")),
+            "validation": len(clips.of("validation")),
+            "files": hashlib.sha256(json.dumps(sides).encode()).hexdigest(),
+        },
+        "augmentation": asdict(augmentation),
+        "plan": asdict(plan),
     }
 
 
