@@ -256,3 +256,64 @@ def test_an_output_that_cannot_be_written_fails_before_the_work(tmp_path: Path) 
     done = movinet("export", "a0-stream", "-w", tmp_path / "no", "-o", missing)
     assert done.returncode == 2
     assert not missing.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        ("run clip.gif", "--on", "0.5"),
+        ("run clip.gif", "--off", "0.5"),
+        ("run clip.gif", "--min-duration", "1"),
+        ("run clip.gif", "--size", "8x8"),
+        ("export t0-stream -w random", "--calibrate", "none"),
+        ("export t0-base -w random", "--long-frames", "9"),
+        ("export t0-stream -w random -q dynamic", "--no-half-arithmetic", None),
+        ("export t0-stream -w random", "--target", "cortex-a72"),
+        ("bench m.tflite", "--long-frames", "9"),
+        ("bench m.tflite", "--core-frames", "9"),
+        ("bench m.tflite", "--host-limit", "9"),
+        ("bench compare a.json b.json", "--rounds", "9"),
+        ("bench compare a.json b.json", "--processes", "9"),
+        ("bench compare a.json b.json", "--against", "m.tflite"),
+    ],
+)
+def test_options_that_change_nothing_are_refused(
+    command: str,
+    option: str,
+    value: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [*command.split(), *(["-o", "x.tflite"] if "export" in command else []), option]
+    monkeypatch.setattr(sys, "argv", ["movinet", *words, *([] if value is None else [value])])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"movinet: {option.replace('--no-', '--')} is for ")
+
+
+def test_auto_looks_for_its_output_before_it_measures(tmp_path: Path) -> None:
+    words = ("-w", "random:1", "--resolution", 32, "-q", "auto", "-o", tmp_path / "gone/x.tflite")
+    done = movinet("export", "t0-stream", *words)
+    assert done.returncode == 2
+    assert "there is no folder" in done.stderr
+    assert "reading" not in done.stderr
+    assert "measuring" not in done.stderr
+
+
+def test_names_with_brackets_are_names(stream_model: Path, tmp_path: Path) -> None:
+    """rich would take them for its markup, or for an error in it."""
+    odd = tmp_path / "a[b] [red].tflite"
+    odd.write_bytes(stream_model.read_bytes())
+    for i in range(3):
+        Image.effect_noise((64, 64), 80).save(tmp_path / f"{i}.png")
+    clips = ("--clips", tmp_path / "*.png")
+    for words in (
+        ("verify", odd, "--against", stream_model, *clips, "--long-frames", 4),
+        ("bench", odd, "--processes", 1, "--rounds", 2),
+        ("inspect", odd),
+    ):
+        done = movinet(*words)
+        assert done.returncode == 0, done.stderr
+        assert "a[b]" in done.stdout

@@ -155,22 +155,23 @@ class _Stop(keras.callbacks.Callback):  # type: ignore[misc]
             raise KeyboardInterrupt
 
 
+# The classifier alone, then all; averages of the weights; every random thing.
+STOPPED = replace(PLAN, epochs=2, freeze=1, lead_in=0, ema=0.9)
+
+
 @pytest.fixture(scope="module")
 def stopped(
     collection: Collection, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Training]:
-    """The checkpoint of a training that was stopped within its second epoch, and a whole one."""
+    """The checkpoint of a training that was stopped within its first epoch, and a whole one."""
     folder = tmp_path_factory.mktemp("stopped")
     whole = training(collection, folder / "whole.npz", STOPPED)
     whole.run()
     cut = training(collection, folder / "cut.npz", STOPPED, save_every=0.0)
-    stop = _Stop(len(cut.train) + 2)
+    stop = _Stop(2)
     with pytest.raises(KeyboardInterrupt):
         cut.run(lambda: [stop])
     return folder / "cut.npz", whole
-
-
-STOPPED = replace(PLAN, epochs=2, lead_in=0, ema=0.9)
 
 
 def test_a_resumed_training_is_the_uninterrupted_one(
@@ -181,7 +182,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(
     shutil.copy(path, tmp_path / "c.npz")
     resumed = training(collection, tmp_path / "c.npz", STOPPED)
     resumed.resume()
-    assert len(resumed.history) == 1
+    assert not resumed.history
     resumed.run()
     for one, other in zip(values(whole.network), values(resumed.network), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -189,6 +190,17 @@ def test_a_resumed_training_is_the_uninterrupted_one(
         same = {"seconds": 0, "loss": 0, "accuracy": 0}
         assert replace(before, **same) == replace(after, **same)
         assert after.loss == pytest.approx(before.loss, abs=2e-4)
+
+
+def test_averages_are_judged_and_training_goes_on_without_them(
+    stopped: tuple[Path, Training],
+) -> None:
+    with np.load(stopped[0].with_name("whole.npz")) as file:
+        count = sum(name.startswith("best/") for name in file.files)
+        differs = [
+            not np.array_equal(file[f"best/{i}"], file[f"weights/{i}"]) for i in range(count)
+        ]
+    assert sum(differs) > count / 3  # the others are batch statistics, counters and seeds
 
 
 def test_a_checkpoint_says_what_differs_and_when_it_is_damaged(
@@ -270,18 +282,21 @@ def test_the_best_epoch_is_that_of_the_metric(metric: Any, name: str) -> None:
 
 
 def test_a_log_for_tables_and_tensorboard(tmp_path: Path) -> None:
-    log = Log(tmp_path)
     history = [epoch(val_stream=None), epoch(loss=0.25, val_stream=None)]
+    with Log(tmp_path) as log:  # of an earlier training
+        log.add(history)
     for count in (1, 2):
-        log.add(history[:count])
-    log.close()
+        with Log(tmp_path, resume=count > 1) as log:
+            log.add(history[:count])
     with (tmp_path / "epochs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert (rows[1]["loss"], rows[1]["val_stream"]) == ("0.25", "")
-    (events,) = (tmp_path / "tensorboard").iterdir()
+    files = list((tmp_path / "tensorboard").iterdir())
+    assert len(files) == 2
     found = {
         (event.step, value.tag): float(tf.make_ndarray(value.tensor))
+        for events in files
         for event in tf.compat.v1.train.summary_iterator(str(events))
         for value in event.summary.value
         if value.metadata.plugin_data.plugin_name == "scalars" or event.step == 2

@@ -108,3 +108,13 @@ def test_only_convert_imports_tensorflow(room: str) -> None:
             words = line.split()
             if words[:1] in (["import"], ["from"]):
                 assert words[1].split(".")[0] not in ("tensorflow", "keras", "tf_keras"), file
+
+
+def test_convert_names_its_interpreter_and_no_keras_with_known_holes() -> None:
+    """CVE-2025-8747 and CVE-2025-9905: mended in 3.11.3."""
+    about = tomllib.loads((ROOT / "convert/pyproject.toml").read_text())["project"]
+    assert any(one.startswith("ai-edge-litert") for one in about["dependencies"])
+    (keras,) = (one for one in about["dependencies"] if one.startswith("keras"))
+    least = re.search(r">=([\d.]+)", keras)
+    assert least is not None
+    assert tuple(map(int, least[1].split("."))) >= (3, 11, 3)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from movinet_models import SOURCES, Source
+from movinet_models.cache import cache_folder
 from movinet_models.errors import FetchError
 from movinet_models.fetch import UnavailableError, adopt, cached, download, pull
 from movinet_runtime.errors import MissingPackageError, UsageError
@@ -380,3 +381,11 @@ def test_a_missing_library_names_the_line_that_installs_it(
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(MissingPackageError, match=r"pip install 'movinet-models\[pull\]'"):
         pull(MODEL, limits=FAST)
+
+
+def test_the_cache_is_where_the_system_keeps_caches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MOVINET_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "movinet"

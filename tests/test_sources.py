@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -13,20 +15,24 @@ import pytest
 from movinet_convert import stream_graph
 from movinet_convert.cli import _outputs
 from movinet_convert.export import export
-from movinet_convert.graph import Op
+from movinet_convert.graph import Graph, Op
 from movinet_convert.network import MoViNet, load_into_network
 from movinet_convert.parameters import Weights, random_weights
 from movinet_convert.proof import MAX_ERROR, Parity, ParityError, compared
+from movinet_convert.quantize import transform
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_convert.sources import LoadedWeights, Origin, load_weights
 from movinet_convert.sources.keras import save_npz
 from movinet_models.errors import WeightsError
-from movinet_models.family import GATES, Gate, lookup
+from movinet_models.family import GATES, Gate, ModelSpec, lookup
+from movinet_models.registry import SOURCES, Source
 from movinet_runtime import StreamClassifier
+from movinet_runtime.cli.main import main
 from movinet_runtime.errors import UsageError
 from movinet_runtime.model_file import ModelFile
 from tests.saved_model import save as save_model
 from tests.test_weights import garden_path, write_checkpoint
+from tests.weights_server import Reply, WeightsServer
 
 SPEC = lookup("t0-stream").at(32)
 CLASSES = 3
@@ -124,6 +130,9 @@ def test_our_files_carry_their_gate(gate: Gate, weights: Weights, tmp_path: Path
     export(lookup("t0-stream"), str(tmp_path / "mine.npz"), outputs)
     assert ModelFile.read(tmp_path / "mine.tflite").metadata["gate"] == gate
     assert load_weights(str(tmp_path / "mine.tflite"), SPEC).gate == gate
+    shown = [*MOVINET, "inspect", str(tmp_path / "mine.tflite")]
+    table = subprocess.run(shown, capture_output=True, text=True).stdout
+    assert f"gate {gate}" in " ".join(table.split())
 
 
 def test_models_without_a_hard_sigmoid_have_no_gate() -> None:
@@ -239,12 +248,17 @@ def test_training_keeps_the_gate_of_what_it_starts_from(tmp_path: Path, weights:
     from movinet_convert.training.cli import _network
 
     prefix = garden(tmp_path / "movinet_a0_stream", weights)
-    network, folded, start = _network(
-        SPEC, str(prefix), ["a", "b"], (0.1, 0.0), None, lambda step: None
+    network, start = _network(SPEC, str(prefix), ["a", "b"], (0.1, 0.0), None, 0, lambda step: None)
+    assert (network.gate, start.folded, len(start.digest)) == ("fifth", False, 64)
+    same, other = (
+        _network(SPEC, "none", ["a", "b"], (0.1, 0.0), None, seed, lambda step: None)[0]
+        for seed in (1, 2)
     )
-    assert (network.gate, folded, len(start)) == ("fifth", False, 64)
-    network, *_ = _network(SPEC, "none", ["a", "b"], (0.1, 0.0), None, lambda step: None)
-    assert network.gate == "sixth"
+    again, _ = _network(SPEC, "none", ["a", "b"], (0.1, 0.0), None, 1, lambda step: None)
+    assert same.gate == "sixth"
+    kernels = [network.classifier.conv.kernel.numpy() for network in (same, again, other)]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[0], kernels[2])
 
 
 def test_statistics_that_were_folded_come_back(tmp_path: Path, weights: Weights) -> None:
@@ -400,3 +414,72 @@ def test_a_base_file_comes_back_with_its_own_frames(tmp_path: Path) -> None:
     (done,) = export(lookup("t0-base"), str(first), {"float32": second})
     assert done.parity[0].against == "the .tflite file, in LiteRT"
     assert done.inspection.inputs[0].shape == (1, 7, 32, 32, 3)
+
+
+@pytest.mark.parametrize(("noise", "holds"), [(0.56, False), (0.45, True)])
+def test_a_quantized_source_has_a_limit_too(noise: float, holds: bool) -> None:
+    """5 and 7 dB of SQNR, around the limit of 6."""
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((16, 100)).astype(np.float32)
+    found = truth + noise * rng.standard_normal(truth.shape).astype(np.float32)
+    parity = compared(found, truth, "the file", 16, "noise", quantized=True)
+    assert parity.sqnr_db == pytest.approx(5 if not holds else 7, abs=0.2)
+    assert parity.holds == holds
+    if not holds:
+        assert "less than 6 dB" in parity.failure()
+
+
+def test_an_export_asks_the_published_sources_and_knows_their_gate(
+    server: WeightsServer,
+    cache: Path,
+    weights: Weights,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`movinet export t0-stream`, no more: a checkpoint that does not say what its gate is."""
+    garden(tmp_path / "ckpt", weights)
+    with tarfile.open(tmp_path / "t0.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "ckpt", arcname="t0")
+    url = f"{server.url}/t0"
+    rows = (
+        Source("hub", f"{server.url}/gone", "h.tar.gz", "kinetics-600", "Apache-2.0", "fifth"),
+        Source("garden", url, "t0.tar.gz", "kinetics-600", "Apache-2.0", "fifth"),
+    )
+    monkeypatch.setitem(SOURCES, "t0-stream", rows)
+    out = tmp_path / "t0.tflite"
+    words = ["export", "t0-stream", "-o", str(out), "--resolution", "32", "--json"]
+    monkeypatch.setattr(sys, "argv", ["movinet", *words])
+    server.replies = {}
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "404 Not Found" in capsys.readouterr().err
+    assert not out.exists()
+    server.replies = {"/t0": Reply((tmp_path / "t0.tar.gz").read_bytes())}
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    (about,) = json.loads(capsys.readouterr().out)
+    assert any("gate fifth: published weights" in note for note in about["notes"])
+    said = ModelFile.read(out).metadata
+    assert (said["gate"], said["weights"]["source"]) == ("fifth", url)
+    assert said["weights"]["licence"] == "Apache-2.0"
+
+
+def test_each_transform_runs_once(tmp_path: Path) -> None:
+    runs: list[str] = []
+
+    def counted(spec: ModelSpec, variant: str) -> Callable[..., Graph]:
+        transformed = transform(spec, variant)
+
+        def once(*arguments: Any) -> Graph:
+            runs.append(variant)
+            return transformed(*arguments)
+
+        return once
+
+    outputs = {name: tmp_path / f"{name}.tflite" for name in ("float32", "float16", "dynamic")}
+    with patch("movinet_convert.export.transform", counted):
+        export(SPEC, "random:2", outputs, resolution=32, long_frames=4)
+    assert runs == list(outputs)

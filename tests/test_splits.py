@@ -41,6 +41,25 @@ def test_a_group_never_stands_on_both_sides(
     assert back == held_back(labels, groups, share, seed)
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 30)), min_size=2, max_size=12),
+    st.floats(0.05, 0.5),
+    st.integers(0, 9),
+)
+def test_long_recordings_do_not_run_away_with_the_share(
+    groups: list[tuple[str, int]], share: float, seed: int
+) -> None:
+    """Each class keeps back its share at most, or one recording, the shortest."""
+    labels = [label for label, size in groups for _ in range(size)]
+    names = [i for i, (_, size) in enumerate(groups) for _ in range(size)]
+    back = held_back(labels, names, share, seed)
+    for label in set(labels):
+        sizes = [size for other, size in groups if other == label]
+        kept = sum(side for side, one in zip(back, labels, strict=True) if one == label)
+        assert kept <= max(1, round(share * sum(sizes)), min(sizes))
+        assert (kept > 0) == (len(sizes) > 1)
+
+
 @given(st.integers(2, 40), st.floats(0.05, 0.5))
 def test_each_class_keeps_its_share_back(count: int, share: float) -> None:
     labels = ["a"] * count + ["b"] * count
@@ -60,6 +79,8 @@ def test_names_of_known_data_sets_tell_the_recording() -> None:
     mixed = [*cut, Path("other.mp4")]
     assert recordings(mixed) == ([str(path) for path in mixed], None)
     assert recordings(mixed, r"^(...)")[0] == ["abc", "abc", "oth"]
+    assert recordings(mixed, r"(abc)|(other)")[0] == ["abc", "abc", "other"]
+    assert recordings(mixed, ".*")[0] == [path.stem for path in mixed]
     with pytest.raises(UsageError, match=r"--group _c does not occur in other\.mp4"):
         recordings([Path("a_c1.mp4"), Path("other.mp4")], "_c")
     with pytest.raises(UsageError, match="is no regular expression"):
@@ -124,6 +145,9 @@ def test_fingerprints_are_of_the_content(tmp_path: Path) -> None:
     before = fingerprint(tmp_path / "images")
     (tmp_path / "images/2.png").write_bytes(b"x")
     assert fingerprint(tmp_path / "images") != before
+    before = fingerprint(tmp_path / "images")
+    (tmp_path / "images/2.png").write_bytes(b"y")  # another picture of that name and size
+    assert fingerprint(tmp_path / "images") != before
 
 
 @given(st.sets(st.integers(0, 2**32 - 1), max_size=50))
@@ -133,7 +157,7 @@ def test_fingerprints_travel_as_text(values: set[int]) -> None:
 
 def test_text_that_is_no_list_of_fingerprints() -> None:
     for text in ("?", "AAA", "AAAAAAA="):
-        with pytest.raises(ValueError, match=r"."):
+        with pytest.raises(UsageError, match="training clips in the model's file is damaged"):
             unpacked(text)
 
 

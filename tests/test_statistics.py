@@ -4,6 +4,9 @@ Simulated, so that they fail when the statistics do and not when a machine is bu
 are in docs/benchmarks.md; examples/gate_trial.py tries the same on real files.
 """
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,11 +24,11 @@ from movinet_benchmarks.simulation import (
     table_of,
 )
 from movinet_benchmarks.statistics import Processes, ratio, student, summary
-from movinet_benchmarks.timing import HOT_ROUNDS, PROCESSES
+from movinet_benchmarks.timing import HOT_ROUNDS, PROCESSES, Schedule
 from movinet_runtime.errors import UsageError
 
 
-@pytest.mark.parametrize("setting", [*SETTINGS[:2], UNPAIRED], ids=str)
+@pytest.mark.parametrize("setting", [*SETTINGS, UNPAIRED], ids=str)
 def test_intervals_hold_where_loads_scatter(setting: Setting) -> None:
     """Steps of one load say nothing about the next: 23 of 60 held when they were the unit."""
     found = simulated(setting, 60, seed=1)
@@ -121,3 +124,15 @@ def test_one_process_cannot_be_compared() -> None:
         ratio([[1.0] * 50] * 5, [[1.0] * 50], paired=False)
     with pytest.raises(UsageError, match="times of 2 processes cannot"):
         ratio([[1.0] * 50] * 2, [[1.0] * 50] * 2, paired=True)
+
+
+def test_the_trial_on_real_files_runs() -> None:
+    """One comparison of each kind with few steps; what it finds is in docs/benchmarks.md."""
+    path = Path(__file__).parents[1] / "examples" / "gate_trial.py"
+    spec = importlib.util.spec_from_file_location("gate_trial", path)
+    assert spec is not None
+    assert spec.loader is not None
+    trial = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(trial)
+    with pytest.raises(SystemExit):
+        trial.main(1, Schedule(2, 2))

@@ -104,7 +104,8 @@ def test_a_stop_while_the_model_loads(tmp_path: Path, source: str, code: int) ->
     """Nothing has begun: good enough for a camera, but a file's answer is missing."""
     model = tmp_path / "slow.tflite"
     os.mkfifo(model)
-    words = [*MOVINET, "run", source, "--size", "8x8", "-m", str(model)]
+    words = [*MOVINET, "run", source, "-m", str(model)]
+    words += ["--size", "8x8"] if source == "-" else []
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     with model.open("wb"):  # it has opened its model, and reads
         process.terminate()

@@ -26,7 +26,7 @@ from movinet_runtime import StreamClassifier
 from movinet_runtime.errors import UsageError
 from movinet_runtime.outputs.video import save_frames
 
-ODD = ["shaking hands (both)", "d\u00e9j\u00e0 vu, again & again", "\u6b66\u8853"]
+ODD = ["shaking hands [/b] (both)", "d\u00e9j\u00e0 vu, again & again", "\u6b66\u8853"]
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, get_args
 import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -216,15 +217,12 @@ def _unseen(
     silent = []
     for model in models:
         said = model.metadata.get("trained_on")
-        try:
-            seen |= frozenset() if said is None else unpacked(said)
-        except ValueError as error:
-            raise UsageError(f"{model.path} is damaged: its trained_on is {error}") from error
+        seen |= frozenset() if said is None else unpacked(said)
         if said is None:
             silent.append(model.path.name)
     lines = []
     if seen:
-        kept = [clip for clip in clips if fingerprint(clip.path) not in seen]
+        kept = [clip for clip in clips if _fingerprint(clip.path) not in seen]
         if left_out := len(clips) - len(kept):
             lines.append(f"{left_out} of {len(clips)} clips were trained on: left out")
         if not kept:
@@ -236,6 +234,13 @@ def _unseen(
             "split says which were held back"
         )
     return clips, lines
+
+
+def _fingerprint(path: Path) -> int | None:
+    try:
+        return fingerprint(path)
+    except OSError:  # it is said where the clip is read
+        return None
 
 
 def _mixed(clips: list[LabelledClip]) -> list[LabelledClip]:
@@ -255,7 +260,7 @@ def score_table(scores: Sequence[Score]) -> Table:
         right, clips = score.of()
         top = score.of_top()
         table.add_row(
-            score.model.stem,
+            escape(score.model.stem),
             score.mode,
             str(clips),
             *_share(right, clips),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from typer.core import TyperGroup
@@ -20,6 +21,7 @@ from movinet_benchmarks.host import LIMIT_SECONDS, PYTHON, Host
 from movinet_benchmarks.measure import Plan, measure
 from movinet_benchmarks.report import Report, read_report
 from movinet_benchmarks.timing import HOT_ROUNDS, PACED_ROUNDS, PROCESSES, Schedule
+from movinet_runtime.cli.options import only_with
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 from movinet_runtime.outputs.plot import new_figure
@@ -53,6 +55,7 @@ bench = typer.Typer(
 
 @bench.command(MEASURE)
 def measure_command(
+    context: typer.Context,
     models: Annotated[list[Path], typer.Argument(help="Stream models (.tflite).")],
     clip: Annotated[
         Path | None, typer.Option(help="Video, GIF or folder to run; default: drawn figures.")
@@ -129,6 +132,9 @@ def measure_command(
 
     movinet bench a0-stream-*.tflite --host pi@raspberrypi.local -o pi.json
     """
+    only_with(context, against is not None, "the fidelity, with --against", "long_frames")
+    only_with(context, bool(core), "emulated cores, with --core", "core_frames")
+    only_with(context, host is not None, "a board, with --host", "host_python", "host_limit")
     plan = Plan(
         models,
         clip,
@@ -143,7 +149,7 @@ def measure_command(
     if "html" in outputs.values():
         new_figure(1, 1)  # what its picture needs is missing now, not after the measuring
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(
         *columns, console=console, disable=not console.is_terminal, transient=True
     ) as progress:
@@ -164,6 +170,7 @@ def measure_command(
 
 @bench.command("compare")
 def compare_command(
+    context: typer.Context,
     base: Annotated[Path, typer.Argument(help="A report (.json), or a model (.tflite).")],
     new: Annotated[Path, typer.Argument(help="Another one; two models are timed by turns.")],
     fail_if_slower: Annotated[str, typer.Option(help="Allowed: exit code 1 beyond it.")] = "5%",
@@ -196,6 +203,7 @@ def compare_command(
     models = [path.suffix == ".tflite" for path in (base, new)]
     if any(models) and not all(models):
         raise UsageError("compare two reports or two models, not one of each")
+    only_with(context, all(models), "two models", "rounds", "processes", "against")
     if all(models):
         plan = Plan([base, new], schedule=Schedule(rounds, processes), against=against)
         found = checks(*_by_turns(plan), slower, paired=True, times=times)
@@ -261,14 +269,14 @@ def _print(report: Report) -> None:
     table.add_column("")
     rows: list[Sequence[str]] = [cells(variant, report.cores) for variant in report.variants]
     for row in rows:
-        table.add_column(row[0], justify="right", overflow="fold")
+        table.add_column(escape(row[0]), justify="right", overflow="fold")
     for i, heading in enumerate(headings(report)[1:], start=1):
         table.add_row(heading, *(row[i] for row in rows))
     console = Console()
     console.print(table)
     for line in about(report):
         style = "yellow" if line.startswith("DISTURBED") else "dim"
-        console.print(line, style=style, highlight=False, soft_wrap=True)
+        console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_checks(found: list[Check], slower: float) -> None:
@@ -279,7 +287,13 @@ def _print_checks(found: list[Check], slower: float) -> None:
         style = COLOURS[check.verdict]
         verdict = "" if check.verdict == "same" else check.verdict
         table.add_row(
-            check.variant, check.what, check.base, check.new, check.why, verdict, style=style
+            escape(check.variant),
+            check.what,
+            check.base,
+            check.new,
+            check.why,
+            verdict,
+            style=style,
         )
     console = Console()
     console.print(table)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -53,7 +54,7 @@ def verify(
     classifier = StreamClassifier(against)
     console = Console(stderr=True)
     streams = Streams.read(clips, classifier.size, classifier.fps, long_frames)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as progress:
@@ -80,12 +81,12 @@ def verify(
     else:
         Console().print(fidelity_table(found))
         for line in _state_lines(found):
-            Console().print(line, style="dim", highlight=False, soft_wrap=True)
+            Console().print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
         for path, errors in layers.items():
             Console().print(layer_table(path, errors, per_layer))
     failures = [line for fidelity in found for line in _failures(fidelity, min_sqnr, min_agreement)]
     for line in failures:
-        console.print(line, style="red", highlight=False, soft_wrap=True)
+        console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
     if failures:
         raise typer.Exit(GATE_FAILED)
 
@@ -100,7 +101,7 @@ def fidelity_table(found: list[Fidelity]) -> Table:
         for name, m in fidelity.parts.items():
             agreement = m.decided_agreement
             table.add_row(
-                fidelity.path.stem if name == "short" else "",
+                escape(fidelity.path.stem) if name == "short" else "",
                 name,
                 str(m.frames),
                 f"{m.sqnr_db:.1f}",
@@ -125,11 +126,11 @@ def _state_lines(found: list[Fidelity]) -> list[str]:
 
 def layer_table(path: Path, errors: list[LayerError], count: int) -> Table:
     """The least true layers of a variant, the worst first."""
-    table = Table(title=path.stem, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(path.stem), title_justify="left", box=None, pad_edge=False)
     table.add_column("layer", overflow="fold")
     table.add_column("SQNR dB", justify="right")
     for error in sorted(errors, key=lambda error: error.sqnr_db)[:count]:
-        table.add_row(error.name, f"{error.sqnr_db:.1f}")
+        table.add_row(escape(error.name), f"{error.sqnr_db:.1f}")
     return table
 
 

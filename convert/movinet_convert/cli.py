@@ -19,13 +19,16 @@ from movinet_models.costs import MIN_SQNR_DB
 from movinet_models.family import GATES, Gate, ModelSpec, UnknownModelError, lookup
 from movinet_runtime.classifier import read_labels
 from movinet_runtime.cli.inspect import summary
+from movinet_runtime.cli.options import only_with
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import writing, written_whole
 
 ALL, AUTO = "all", "auto"
+HALF = {"float16", "mixed", "wide", ALL, AUTO}  # with arithmetic in half precision
 
 
 def export(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="a0-stream ... a5-stream, t0-stream, a0-base ...")],
     output: Annotated[
         Path,
@@ -138,6 +141,10 @@ def export(
     except UnknownModelError as error:
         raise UsageError(str(error)) from error
     _check_options(spec, weights, quantize, calibrate, frames, gate, target, min_sqnr)
+    wanted = set(quantize or ["float32"])
+    only_with(context, wanted != {"float32"}, "quantized variants", "calibrate")
+    only_with(context, spec.streams, "stream models", "long_frames")
+    only_with(context, bool(wanted & HALF), "float16, mixed and wide", "half_arithmetic")
     names = None if labels is None else read_labels(labels)
     auto = quantize == [AUTO]
     if auto:

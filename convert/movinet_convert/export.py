@@ -62,7 +62,7 @@ PARITY_FRAMES = 16
 # Drawn clips, of places and bodies that calibration does not draw, on which variants are judged.
 HELD_OUT_CLIPS = 4
 HELD_OUT_WHOLE_CLIPS = 2  # of base models, which take them whole
-Report = Callable[[str], None]
+Say = Callable[[str], None]
 Pictures = NDArray[np.uint8]  # [frames, h, w, 3]
 
 
@@ -113,7 +113,7 @@ def export(
     calibrate: Sequence[str] | None = None,
     half_arithmetic: bool = True,
     force: bool = False,
-    report: Report = lambda step: None,
+    report: Say = lambda step: None,
     long_frames: int = LONG_FRAMES,
 ) -> list[Exported]:
     """Export variants of a model, compare them with its source, with Keras and with float32.
@@ -209,7 +209,7 @@ def export(
 
 
 def against_source(
-    spec: ModelSpec, loaded: LoadedWeights, clip: Path | None, report: Report = lambda step: None
+    spec: ModelSpec, loaded: LoadedWeights, clip: Path | None, report: Say = lambda step: None
 ) -> list[Parity]:
     """Compare a float32 graph of weights with their source, if that can be run; else nothing.
 
@@ -283,7 +283,7 @@ def _statistics(
     loaded: LoadedWeights,
     variants: set[str],
     calibrate: Sequence[str] | None,
-    report: Report,
+    report: Say,
 ) -> tuple[Statistics, Clips | None, list[str]]:
     """Measure what the variants' transforms need to know, on clips."""
     notes: list[str] = []

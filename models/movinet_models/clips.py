@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from movinet_models.lists import (
     parse_list,
     split_of,
 )
-from movinet_models.splits import fingerprint, held_back, packed, recordings
+from movinet_models.splits import fingerprint, held_back, recordings
 from movinet_runtime import Frame, FrameSource, Source, open_frames
 from movinet_runtime.errors import SourceError, UsageError
 
@@ -70,6 +70,8 @@ class Collection:
         skipped: what could not be read, and why.
         divided: whether the split is ours: nothing in the data says it.
         pattern: of the file names that recordings are known by; None: they are not.
+        cut: a recording that stands on both sides of the data's own split.
+        fingerprints: of the clips' files.
         notes: what a user should know.
     """
 
@@ -78,15 +80,17 @@ class Collection:
     skipped: list[str]
     divided: bool = False
     pattern: str | None = None
+    cut: str | None = None
+    fingerprints: Mapping[Path, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     def of(self, split: str) -> list[LabelledClip]:
         """Return the clips of a split."""
         return [clip for clip in self.clips if clip.split == split]
 
-    def trained_on(self) -> str:
-        """Name the files of the training split by their content, for the trained file."""
-        return packed(fingerprint(clip.path) for clip in self.of(TRAIN))
+    def seen(self, split: str) -> frozenset[int]:
+        """Return the fingerprints of a split's files."""
+        return frozenset(self.fingerprints[clip.path] for clip in self.of(split))
 
 
 def find_clips(
@@ -290,11 +294,16 @@ def collect(
             "name the part's file ID_START_END.mp4"
         )
 
+    prints: dict[Path, int] = {}
+
     def reason(clip: LabelledClip) -> str | None:
         try:
             next(open_frames(clip.path).sampled(1.0))
+            prints[clip.path] = fingerprint(clip.path)
         except SourceError as error:
             return str(error)
+        except OSError as error:
+            return f"{clip.path} cannot be read: {error.strerror or error}"
         finally:
             progress(1)
         return None
@@ -313,18 +322,18 @@ def collect(
     if divided:
         usable = _divided(usable, validation, seed)
     notes = [f"clips of one recording stay together: {pattern} in their names"] if pattern else []
-    if (both := _on_both_sides(usable)) is not None:
-        wrong = f"clips of one recording, {both}, are on both sides of the split"
+    if (cut := _on_both_sides(usable)) is not None:
+        wrong = f"clips of one recording, {cut}, are on both sides of the split"
         if asked:
             raise UsageError(wrong)
         notes = [f"{wrong} that the data gives: what is counted is better than it is"]
-    found = Collection(usable, labels, skipped, divided, pattern, notes)
+    found = Collection(usable, labels, skipped, divided, pattern, cut, prints, notes)
     for split in (TRAIN, VALIDATION):
         lacks = sorted(set(labels) - {clip.label for clip in found.of(split)})
         if lacks:
             raise UsageError(
                 f"no {split} clip of {', '.join(lacks)}: each class needs two clips, of different "
-                "recordings"
+                "recordings" + (" (--group '.*' takes each clip for one)" if pattern else "")
             )
     return found
 
@@ -333,7 +342,7 @@ def _grouped(
     clips: Sequence[LabelledClip], pattern: str | None
 ) -> tuple[list[LabelledClip], str | None]:
     """Give each clip its recording, and return the pattern of names that told it."""
-    if pattern is None and any(clip.group is not None for clip in clips):
+    if any(clip.group is not None for clip in clips):
         return [replace(clip, group=clip.group or str(clip.path)) for clip in clips], None
     names, pattern = recordings([clip.path for clip in clips], pattern)
     grouped = [replace(clip, group=name) for clip, name in zip(clips, names, strict=True)]

@@ -101,7 +101,9 @@ def pull(
     console.print(f"sha256   {fetched.sha256}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"from     {fetched.url}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"licence  {fetched.licence}", highlight=False, markup=False)
-    console.print(f"next:    {_next(model, dataset, path)}", highlight=False, soft_wrap=True)
+    console.print(
+        f"next:    {_next(model, dataset, path)}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _check() -> Check | None:

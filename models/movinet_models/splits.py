@@ -46,7 +46,8 @@ def recordings(paths: Sequence[Path], pattern: str | None = None) -> tuple[list[
         lost = next((p for p, match in zip(paths, found, strict=True) if match is None), None)
         if lost is not None:
             raise UsageError(f"--group {pattern} does not occur in {lost.name}")
-        return ["|".join(match.groups() or (match[0],)) for match in found if match], pattern
+        parts = [tuple(g for g in m.groups() if g is not None) or (m[0],) for m in found if m]
+        return ["|".join(part) for part in parts], pattern
     for known in NAMES_OF_RECORDINGS:
         matches = [known.fullmatch(path.stem) for path in paths]
         if paths and all(matches):
@@ -59,8 +60,8 @@ def held_back(
 ) -> list[bool]:
     """Choose clips to keep back from training, whole groups at a time.
 
-    Groups are taken in a random order while a class of theirs lacks clips; none is taken that
-    would leave a class nothing to learn from.
+    Groups are taken in a random order where they fit into the shares of their classes; none is
+    taken that would leave a class nothing to learn from.
 
     Args:
         labels: of each clip.
@@ -75,31 +76,44 @@ def held_back(
     for label, group in zip(labels, groups, strict=True):
         content.setdefault(group, Counter())[label] += 1
     wanted = {label: max(1, round(share * n)) for label, n in Counter(labels).items()}
-    left = Counter(labels)
-    kept: Counter[str] = Counter()
-    taken = set()
+    left, kept = Counter(labels), Counter[str]()
     names = list(content)
-    for i in np.random.default_rng(seed).permutation(len(names)):
-        own = content[names[i]]
-        lacking = any(kept[label] < wanted[label] for label in own)
-        if lacking and all(left[label] > count for label, count in own.items()):
-            taken.add(names[i])
-            kept += own
-            left -= own
+    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    taken: set[Key] = set()
+
+    def take(group: Key) -> None:
+        taken.add(group)
+        kept.update(content[group])
+        left.subtract(content[group])
+
+    def spares(group: Key) -> bool:
+        return all(left[label] > count for label, count in content[group].items())
+
+    for group in order:
+        fits = all(kept[label] + n <= wanted[label] for label, n in content[group].items())
+        if fits and spares(group):
+            take(group)
+    # A class whose recordings are all too long for its share gives its shortest one.
+    for label in sorted(wanted):
+        able = [g for g in order if label in content[g] and g not in taken and spares(g)]
+        if not kept[label] and able:
+            take(min(able, key=lambda g: content[g].total()))
     return [group in taken for group in groups]
 
 
 def fingerprint(path: Path) -> int:
     """Name a clip's file by its content, in 32 bits: it stays the same under another name.
 
-    A folder of images is known by the names and sizes of its files.
+    A folder of images is known by its files' names and sizes, and by its first and last.
 
     Raises:
         OSError: it cannot be read.
     """
     if path.is_dir():
-        listed = sorted((file.name, file.stat().st_size) for file in path.iterdir())
-        return _digest([repr(listed).encode()])
+        files = sorted(file for file in path.iterdir() if file.is_file())
+        listed = [(file.name, file.stat().st_size) for file in files]
+        ends = [fingerprint(file) for file in (*files[:1], *files[-1:])]
+        return _digest([repr((listed, ends)).encode()])
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(SAMPLE)
@@ -116,13 +130,13 @@ def unpacked(text: object) -> frozenset[int]:
     """Read what :func:`packed` wrote.
 
     Raises:
-        ValueError: it is something else.
+        UsageError: it is something else.
     """
     try:
         raw = base64.b64decode(str(text), validate=True)
         return frozenset(np.frombuffer(raw, "<u4").tolist())
     except ValueError as error:  # binascii's is one
-        raise ValueError("no list of fingerprints") from error
+        raise UsageError("the list of training clips in the model's file is damaged") from error
 
 
 def _digest(parts: Iterable[bytes]) -> int:

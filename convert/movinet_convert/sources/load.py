@@ -84,7 +84,7 @@ def load_weights(
         read.resolution,
         read.clip_frames,
         read.horizon,
-        None if new else read.trained_on,
+        read.trained_on,
         new,
         original,
         read.int8_share,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,9 +11,9 @@ import numpy as np
 
 from movinet_convert.backend import keras
 from movinet_convert.parameters import Array
-from movinet_convert.training.reading import Augmentation, Cache, Video, read_clip
+from movinet_convert.training.reading import Augmentation, Cache, Video, read_or_say
 from movinet_models.clips import LabelledClip
-from movinet_runtime.errors import SourceError
+from movinet_runtime.errors import MovinetError, SourceError
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         first: batch of the epoch to begin with: a stopped training had the others.
         pool: of processes that read clips (:func:`movinet_convert.training.reading.workers`).
         cache: of small copies of the clips.
+        failed: what ended the reading of a batch, which Keras would bury in a message of its own.
         broken: clips that stopped being readable, and why; others of their class take
             their place.
     """
@@ -52,6 +54,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     first: int = 0
     pool: Executor | None = None
     cache: Cache | None = None
+    failed: MovinetError | None = None
     broken: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,12 +62,25 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __len__(self) -> int:
         """Batches an epoch; in training the last one must be full, for its batch norm."""
+        return self.count - self.first
+
+    @property
+    def count(self) -> int:
+        """Batches of a whole epoch."""
         whole = len(self.clips) / self.batch
-        count = max(1, int(whole)) if self.augmentation else math.ceil(whole)
-        return count - self.first
+        return max(1, int(whole)) if self.augmentation else math.ceil(whole)
 
     def __getitem__(self, index: int) -> tuple[Video, Array, Array]:
-        index += self.first
+        try:
+            return self._batch(index + self.first)
+        except BrokenProcessPool as error:
+            self.failed = SourceError("a process that reads clips was killed: is memory short?")
+            raise self.failed from error
+        except MovinetError as error:
+            self.failed = error
+            raise
+
+    def _batch(self, index: int) -> tuple[Video, Array, Array]:
         order = np.arange(len(self.clips))
         if self.augmentation:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
@@ -81,7 +97,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             weights[i] = self._weights(count) * self.class_weights.get(clip.label, 1.0)
         if self.augmentation and self.augmentation.mixup:
             rng = np.random.default_rng([self.seed, self.epoch, len(self.clips), index])
-            video, truth = _mixed(video, truth, self.augmentation.mixup, rng)
+            video, truth, weights = _mixed(video, truth, weights, self.augmentation.mixup, rng)
         if self.lead_in and (index + self.epoch) % 2:
             before = np.roll(video, 1, axis=0)[:, : self.lead_in]
             video = np.concatenate([before, video], axis=1)
@@ -104,9 +120,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def _read(self, chosen: Sequence[int]) -> Iterable[tuple[LabelledClip, Video]]:
         """Read clips; one that cannot be read any more is replaced by another of its class."""
         apply = map if self.pool is None else self.pool.map
-        read = partial(
-            _read_or_say, self.fps, self.frames, self.side, self.augmentation, self.cache
-        )
+        read = partial(read_or_say, self.fps, self.frames, self.side, self.augmentation, self.cache)
         clips = [self.clips[which] for which in chosen]
         entropy = [[self.seed, self.epoch, which] for which in chosen]
         for clip, seeds, found in zip(clips, entropy, apply(read, clips, entropy), strict=True):
@@ -120,27 +134,12 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             yield clip, found
 
 
-def _read_or_say(
-    fps: float,
-    frames: int,
-    side: int,
-    augmentation: Augmentation | None,
-    cache: Cache | None,
-    clip: LabelledClip,
-    entropy: list[int],
-) -> Video | str:
-    """Read a clip, in whatever process; return why it cannot be read if it cannot."""
-    rng = np.random.default_rng(entropy)
-    try:
-        return read_clip(clip, fps, frames, side, augmentation, rng, cache)
-    except SourceError as error:
-        return str(error)
-
-
 def _mixed(
-    video: Video, truth: Array, alpha: float, rng: np.random.Generator
-) -> tuple[Video, Array]:
-    """Mix each clip with the next one, and their labels in the same parts."""
+    video: Video, truth: Array, weights: Array, alpha: float, rng: np.random.Generator
+) -> tuple[Video, Array, Array]:
+    """Mix each clip with the next one, and labels and weights in the same parts."""
     share = np.float32(rng.beta(alpha, alpha))
-    pictures, labels = (x * share + np.roll(x, 1, axis=0) * (1 - share) for x in (video, truth))
-    return np.round(pictures).astype(np.uint8), labels
+    pictures, truth, weights = (
+        x * share + np.roll(x, 1, axis=0) * (1 - share) for x in (video, truth, weights)
+    )
+    return np.round(pictures).astype(np.uint8), truth, weights

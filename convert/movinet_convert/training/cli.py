@@ -5,17 +5,20 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from movinet_models.family import GATES, Gate, ModelSpec, UnknownModelError, lookup
 from movinet_models.registry import SOURCES
+from movinet_models.splits import packed, unpacked
+from movinet_runtime.cli.options import only_with
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 
@@ -25,6 +28,7 @@ EPOCHS, FREEZE, BATCH, PATIENCE = 30, 3, 8, 8
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         Path,
         typer.Argument(
@@ -89,7 +93,10 @@ def train(
     ] = 0.01,
     dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Before the classifier.")] = 0.2,
     validation: Annotated[
-        float, typer.Option(help="Share of the files kept back, where no split says.")
+        float,
+        typer.Option(
+            min=0.01, max=0.9, help="Share of each class kept back, where the data has no split."
+        ),
     ] = 0.2,
     group: Annotated[
         str | None,
@@ -167,7 +174,7 @@ def train(
 
     movinet train clips/ -o mine.keras
 
-    movinet train clips.csv -o mine.keras --no-flip --epochs 60 --resume
+    movinet train clips.csv -o mine.keras --no-flip --epochs 60
 
     movinet train ucf101/ -o mine.keras --group '_(g[0-9]+)_' --best macro
 
@@ -177,7 +184,7 @@ def train(
         spec = lookup(model).at(resolution)
     except UnknownModelError as error:
         raise UsageError(str(error)) from error
-    _check_options(spec, gate, weights, output, best)
+    _check_options(context, spec, **context.params)
     saved = _checkpoint(output, resume)
 
     console = Console(stderr=True)
@@ -196,7 +203,7 @@ def train(
         from movinet_convert.training.reading import workers as reading_processes
 
         scratch = weights == SCRATCH
-        led = min(frames if lead_in is None else lead_in, frames) if spec.streams else 0
+        led = (frames if lead_in is None else lead_in) if spec.streams else 0
         plan = Plan(
             epochs=epochs,
             freeze=min(epochs, (0 if scratch else FREEZE) if freeze is None else freeze),
@@ -214,14 +221,17 @@ def train(
             ema=ema,
             weight_cap=weight_cap,
         )
-        network, folded, start = _network(
+        network, start = _network(
             spec,
             weights,
             clips.labels,
             (dropout, drop_path),
             gate,
+            seed,
             lambda step: progress.update(task, description=step),
         )
+        if known := len(start.seen & clips.seen("validation")):
+            _say(console, [f"{known} clips of validation were trained on by {weights}"])
         if spec.gated:
             console.print(f"gate {network.gate}", style="dim")
         augmentation = Augmentation(
@@ -232,17 +242,18 @@ def train(
             erase=erase,
             mixup=mixup,
         )
-        decides = _decides(network, (dropout, drop_path), start, clips, augmentation, plan)
+        decides = _decides(network, (dropout, drop_path), start.digest, clips, augmentation, plan)
         checkpoint = Checkpoint(saved, decides | {"cached": cache is not None})
         with reading_processes(default_workers() if workers is None else workers) as pool:
             training = Training(
                 network, clips, plan, augmentation, checkpoint, pool=pool, cache=cache
             )
             progress.remove_task(task)
-            answers = _run(training, resume, folded, output, console, progress)
+            answers = _run(training, resume, start.folded, output, console, progress)
     _say(console, (f"skipped: {reason}" for reason in training.broken.values()))
     network.clip_frames, network.horizon = plan.frames, plan.horizon
-    network.trained_on = clips.trained_on() if clips.divided else None
+    if clips.divided or start.seen:
+        network.trained_on = packed(start.seen | clips.seen("train"))
     more = {"best": plan.best, "skipped": len(clips.skipped) + len(training.broken)}
     report = _finish(network, clips, answers, training.history, output, more)
     saved.unlink(missing_ok=True)
@@ -286,22 +297,20 @@ def _run(
         training.resume()
     elif folded:
         restore_statistics(training.network, some_batches(training.train))
-    log = Log(output.with_suffix(".report"))
+    with Log(output.with_suffix(".report"), resume) as log:
 
-    def finished(epoch: Any) -> None:
-        log.add(training.history)
-        _say_epoch(console, len(training.history), training.plan.epochs, epoch)
+        def finished(epoch: Any) -> None:
+            log.add(training.history)
+            _say_epoch(console, len(training.history), training.plan.epochs, epoch)
 
-    answers = training.run(lambda: [_shown(progress, training.plan.epochs)], finished)
-    log.close()
-    return answers
+        return training.run(lambda: [_shown(progress, training.plan.epochs)], finished)
 
 
 def _decides(
     network: Any, dropouts: Any, start: str, clips: Any, augmentation: Any, plan: Any
 ) -> dict[str, Any]:
     """Return everything that decides what a training comes to."""
-    sides = sorted((clip.split, clip.label, clip.path.name) for clip in clips.clips)
+    sides = [(clip.split, clip.label, clips.fingerprints[clip.path]) for clip in clips.clips]
     return {
         "model": network.spec.id,
         "resolution": network.spec.resolution,
@@ -320,10 +329,30 @@ def _decides(
 
 
 def _check_options(
-    spec: ModelSpec, gate: str | None, weights: str | None, output: Path, best: str | None
+    context: typer.Context,
+    spec: ModelSpec,
+    *,
+    gate: str | None,
+    weights: str | None,
+    output: Path,
+    best: str | None,
+    frames: int,
+    lead_in: int | None,
+    mixup: float,
+    batch: int,
+    cache: Path | None,
+    **_: object,
 ) -> None:
+    """Refuse options that do not apply, or not to each other."""
     from movinet_convert.training.plan import METRICS
 
+    only_with(context, spec.streams, "stream models", "lead_in", "horizon")
+    if lead_in is not None and lead_in > frames:
+        raise UsageError(f"--lead-in {lead_in} is longer than a clip of --frames {frames}")
+    if mixup and batch == 1:
+        raise UsageError("--mixup mixes the clips of a batch: --batch 2 at least")
+    if cache is not None and cache.exists() and not cache.is_dir():
+        raise UsageError(f"--cache {cache} is no folder")
     if best not in (None, *METRICS):
         raise UsageError(f"--best is {', '.join(METRICS)}, not '{best}'")
     if best == "stream" and not spec.streams:
@@ -364,20 +393,38 @@ def _say_epoch(console: Console, number: int, epochs: int, epoch: Any) -> None:
     )
 
 
+@dataclass(frozen=True)
+class _Start:
+    """Where a training starts.
+
+    Attributes:
+        digest: of the weights.
+        folded: whether their batch norm is folded into kernels.
+        seen: fingerprints of the clips that they were trained on.
+    """
+
+    digest: str
+    folded: bool = False
+    seen: frozenset[int] = frozenset()
+
+
 def _network(
     spec: ModelSpec,
     weights: str | None,
     labels: list[str],
     dropouts: tuple[float, float],
     gate: str | None,
+    seed: int,
     report: Callable[[str], None],
-) -> tuple[Any, bool, str]:
-    """Return the network to begin with, whether its batch norm is folded, and whose it is."""
+) -> tuple[Any, "_Start"]:
+    """Return the network to begin with, and what is known of its weights."""
+    from movinet_convert.backend import keras
     from movinet_convert.network import MoViNet, load_into_network
     from movinet_convert.parameters import DEFAULT_GATE
     from movinet_convert.sources import load_weights
     from movinet_convert.sources.published import find, shown
 
+    keras.utils.set_random_seed(seed)
     dropout, drop_path = dropouts
     if weights == SCRATCH:
         chosen = cast(Gate, gate or DEFAULT_GATE)
@@ -390,7 +437,7 @@ def _network(
             gate=chosen,
             drop_path=drop_path,
         )
-        return network, False, SCRATCH
+        return network, _Start(SCRATCH)
     source, origin = find(weights, spec, shown(report))
     form = cast(Gate | None, gate)
     loaded = load_weights(source, spec, None, form, origin)
@@ -400,7 +447,8 @@ def _network(
     network = load_into_network(
         spec, loaded.weights, labels, dropout, loaded.hard_sigmoid, drop_path
     )
-    return network, loaded.folded, loaded.sha256
+    seen = unpacked(loaded.trained_on or "")
+    return network, _Start(loaded.sha256, loaded.folded, seen)
 
 
 def _check_source(loaded: Any, spec: ModelSpec, report: Callable[[str], None]) -> None:
@@ -458,10 +506,12 @@ def _finish(
         table.add_column(column, justify="right")
     for score in scores(confusion, clips.labels):
         shares = ("-" if s is None else f"{s:.1%}" for s in (score.precision, score.recall))
-        table.add_row(score.label, str(score.clips), *shares)
+        table.add_row(escape(score.label), str(score.clips), *shares)
     console = Console(stderr=True)
     console.print(table)
-    console.print(f"{output}, {', '.join(map(str, files))}", style="dim", soft_wrap=True)
+    console.print(
+        f"{output}, {', '.join(map(str, files))}", style="dim", soft_wrap=True, markup=False
+    )
     return dict(json.loads(files[0].read_text("utf-8")))
 
 
@@ -471,6 +521,6 @@ def _split_table(clips: Any) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["path", "label", "split", "group"])
     for clip in clips.clips:
-        own = clip.group == str(clip.path)
+        own = clip.group == str(clip.path) or clips.cut is not None
         rows.writerow([clip.path.absolute(), clip.label, clip.split, "" if own else clip.group])
     return text.getvalue()

@@ -44,9 +44,15 @@ class _Saves(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._save, self._every = save, every
         self._last = time.monotonic()
+        self.raw: list[Any] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keep the weights as they are: after this, Keras puts their averages in their place."""
+        self.raw = _values(self.model.network)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if time.monotonic() - self._last < self._every:
+        last = batch + 1 == self.params["steps"]  # the epoch's own checkpoint comes at once
+        if last or time.monotonic() - self._last < self._every:
             return
         self._save(batch + 1, float(logs["loss"]), float(logs["accuracy"]))
         self._last = time.monotonic()
@@ -127,11 +133,12 @@ class Training:
         for first, last, frozen in ((0, plan.freeze, True), (plan.freeze, plan.epochs, False)):
             if len(self.history) >= last or stops(self.history, plan):
                 continue
-            model = _compiled(self.network, plan, len(self.train) * (last - first), frozen)
+            model = _compiled(self.network, plan, self.train.count * (last - first), frozen)
             model.optimizer.build(model.trainable_variables)
             begun = len(self.history) > first or self._partial.steps > 0
             if self._restored is not None and begun:
                 restore(model.optimizer.variables, self._restored, "optimizer's variables")
+            self._restored = None
             while len(self.history) < last and not stops(self.history, plan):
                 on_epoch(self._epoch(model, callbacks()))
         restore(self.network.variables, self._best, "weights")
@@ -152,19 +159,22 @@ class Training:
             self._save(model, before.steps + steps, *means)
 
         steps = len(self.train)
-        logs = model.fit(
-            self.train,
-            initial_epoch=number,
-            epochs=number + 1,
-            shuffle=False,  # the batches are in a random order of their own
-            verbose=0,
-            callbacks=[*callbacks, _Saves(save, self._save_every)],
-        ).history
-        self._partial = Progress()
-        raw = _values(self.network) if plan.ema else None
-        if raw:
-            model.optimizer.finalize_variable_values(model.trainable_variables)
-        alone, streams = self._judge.judge()
+        saves = _Saves(save, self._save_every)
+        try:
+            logs = model.fit(
+                self.train,
+                initial_epoch=number,
+                epochs=number + 1,
+                shuffle=False,  # the batches are in a random order of their own
+                verbose=0,
+                callbacks=[*callbacks, saves],
+            ).history
+        except Exception:
+            if self.train.failed is not None:
+                raise self.train.failed from None
+            raise
+        self._partial, self.train.first = Progress(), 0
+        alone, streams = self._judge.judge()  # of the averages, where there are any
         epoch = Epoch(
             loss=round(mean(steps, logs["loss"][-1], before.loss), 5),
             accuracy=round(mean(steps, logs["accuracy"][-1], before.accuracy), 5),
@@ -180,8 +190,8 @@ class Training:
         self.history.append(epoch)
         if best_epoch(self.history, plan.best) == number:
             self._best = _values(self.network)
-        if raw:
-            restore(self.network.variables, raw, "weights")
+        if plan.ema:
+            restore(self.network.variables, saves.raw, "weights")
         self._save(model)
         return epoch
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -20,8 +21,10 @@ class Log:
     tensors with a word of metadata.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, resume: bool = False) -> None:
         self._folder = folder
+        if not resume:  # TensorBoard would draw an earlier training with this one
+            shutil.rmtree(folder / EVENTS, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = tf.summary.create_file_writer(str(folder / EVENTS))
 
@@ -44,6 +47,8 @@ class Log:
                     tf.summary.write(name, tf.constant(value, tf.float32), len(history), scalar)
         self._writer.flush()
 
-    def close(self) -> None:
-        """Let go of the files."""
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._writer.close()

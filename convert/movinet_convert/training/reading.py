@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from movinet_models.clips import LabelledClip
+from movinet_runtime.errors import SourceError
+from movinet_runtime.files import writing
 from movinet_runtime.outputs.video import save_frames
 from movinet_runtime.preprocess import resized
 from movinet_runtime.sources import open_frames
@@ -64,7 +66,8 @@ class Cache:
     @classmethod
     def of(cls, folder: Path, side: int, fps: float, augmentation: Augmentation) -> "Cache":
         """Return a cache for a network's pictures and rate."""
-        return cls(folder, math.ceil(side / math.sqrt(augmentation.area[0]) / 2) * 2, 2 * fps)
+        fastest = max(2.0, augmentation.speed[1], 1 / augmentation.speed[0])
+        return cls(folder, math.ceil(side / math.sqrt(augmentation.area[0]) / 2) * 2, fastest * fps)
 
     def copy(self, path: Path) -> Path:
         """Return a clip's copy; it is there afterwards.
@@ -73,11 +76,16 @@ class Cache:
             SourceError: the clip cannot be read.
             OutputError: the copy cannot be written.
         """
-        about = path.stat()
-        key = f"{path.absolute()}\0{about.st_size}\0{about.st_mtime_ns}\0{self.side}\0{self.fps}"
+        try:
+            about = path.stat()
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+        form = (self.side, self.fps, COPY_QUALITY, COPY_KEY_FRAMES)
+        key = repr((str(path.absolute()), about.st_size, about.st_mtime_ns, form))
         copy = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.mkv"
         if not copy.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            with writing(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
             frames = (self._small(f.image) for f in open_frames(path).sampled(self.fps))
             save_frames(copy, frames, self.fps, COPY_QUALITY, COPY_KEY_FRAMES)
         return copy
@@ -152,7 +160,10 @@ def _window(source: Source, fps: float, frames: int, where: float) -> list[Any]:
         start = round(where * max(0, len(pictures) - frames))
         return pictures[start : start + frames]
     start = round(where * max(0, int(source.duration * fps) - frames))
-    found = [f.image for f in islice(from_moment(source, start / fps).sampled(fps), frames)]
+    later = from_moment(source, start / fps)
+    if later is None:  # a folder of images
+        return [frame.image for frame in islice(source.sampled(fps), start, start + frames)]
+    found = [frame.image for frame in islice(later.sampled(fps), frames)]
     if len(found) < frames and start:  # the container claims more than it holds
         whole = [frame.image for frame in source.sampled(fps)]
         start = round(where * max(0, len(whole) - frames))
@@ -184,6 +195,23 @@ def _erased(video: Video, rng: np.random.Generator) -> Video:
     return erased
 
 
+def read_or_say(
+    fps: float,
+    frames: int,
+    side: int,
+    augmentation: Augmentation | None,
+    cache: Cache | None,
+    clip: LabelledClip,
+    entropy: Sequence[int],
+) -> Video | str:
+    """Read a clip, in whatever process; return why it cannot be read if it cannot."""
+    rng = np.random.default_rng(entropy)
+    try:
+        return read_clip(clip, fps, frames, side, augmentation, rng, cache)
+    except SourceError as error:
+        return str(error)
+
+
 @contextmanager
 def workers(count: int) -> Iterator[Executor | None]:
     """Give processes that read clips; None for 0: whoever asks reads.
@@ -204,10 +232,14 @@ def workers(count: int) -> Iterator[Executor | None]:
 
 def default_workers() -> int:
     """Return a process for each core, and none where training needs the few there are."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return cores if cores > FEW_CORES else 0
+    return cores() if cores() > FEW_CORES else 0
+
+
+def cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _begin_worker(parent: int) -> None:

@@ -6,7 +6,6 @@ the size and rate of A0, in one process and in as many as there are cores, also 
 """
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from movinet_convert.training.reading import Augmentation, Cache, read_clip, workers
+from movinet_convert.training.reading import Augmentation, Cache, cores, read_clip, workers
 from movinet_models.clips import LabelledClip, find_clips
 from movinet_models.family import lookup
 from movinet_runtime import open_frames
@@ -93,7 +92,6 @@ def main(
     except MovinetError as error:
         console.print(f"throughput: {error}", markup=False, highlight=False)
         raise SystemExit(error.exit_code) from None
-    cores = len(os.sched_getaffinity(0))
     spec = lookup(MODEL)
     found = []
     with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
@@ -107,7 +105,7 @@ def main(
             cache.copy(path)
         megabytes = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
         for way, job in track(ways.items(), "reading", transient=True, console=console):
-            for processes in sorted({1, cores}):
+            for processes in sorted({1, cores()}):
                 found.append(rate(way, job, paths, rounds, processes))
     if as_json:
         print(json.dumps([asdict(one) for one in found]))

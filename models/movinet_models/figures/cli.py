@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from movinet_models.figures.dataset import FPS, FRAMES, SIDE, Clip, clips, render
+from movinet_runtime.errors import UsageError
 from movinet_runtime.outputs.video import save_frames
 
 COMPRESSION = (18, 32)  # constant rate factors
@@ -44,6 +45,11 @@ def figures(
     ]
     for folder in {job[1].parent for job in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
+    for path in output.glob(f"*/*/*.{kind}"):
+        if not path.stem.isdecimal() or Clip("", int(path.stem)).label != path.parent.name:
+            raise UsageError(
+                f"{path} is no clip of this data set, or of another version: remove it"
+            )
     missing = [job for job in jobs if not job[1].exists()]
     console = Console(stderr=True)
     columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -53,7 +59,12 @@ def figures(
     ):
         for _ in progress.track(pool.map(_write, missing, chunksize=8), total=len(missing)):
             pass
-    console.print(f"{len(jobs)} clips in {output}, {len(missing)} new", style="dim", soft_wrap=True)
+    console.print(
+        f"{len(jobs)} clips in {output}, {len(missing)} new",
+        style="dim",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def _write(job: tuple[Clip, Path, int, float, int]) -> None:

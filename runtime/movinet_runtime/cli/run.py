@@ -13,6 +13,7 @@ import typer
 from movinet_runtime.classifier import StreamClassifier, read_labels
 from movinet_runtime.cli.commands import known_commands
 from movinet_runtime.cli.loop import classify
+from movinet_runtime.cli.options import only_with
 from movinet_runtime.cli.stop import stoppable
 from movinet_runtime.decisions import EventTracker, Selection, Smoother
 from movinet_runtime.errors import UsageError
@@ -36,6 +37,7 @@ DECISIONS = "Decisions"
 
 
 def run(
+    context: typer.Context,
     source: Annotated[
         str,
         typer.Argument(
@@ -198,6 +200,8 @@ def run(
         raise UsageError(f"--fit is crop, stretch or pad, not '{fit}'")
     if on_loss not in ("keep", "reset"):
         raise UsageError(f"--on-loss is keep or reset, not '{on_loss}'")
+    only_with(context, as_events, "--events", "on", "off", "min_duration")
+    only_with(context, source == "-", "raw frames on standard input, -", "size")
     names = None if labels is None else read_labels(labels)
     with stoppable(sounds_live(source)):
         classifier = StreamClassifier(model or embedded_model(), threads, names, engine, horizon)
@@ -209,6 +213,7 @@ def run(
         classifier.load_state(load_state)
     rate = classifier.fps if fps is None else fps
     frames = open_frames(source, rate, _size(size), _say)
+    only_with(context, frames.live, "live sources", "on_loss")
     total = _total(frames, rate, max_frames)
 
     def outputs() -> Iterator[Output]:

@@ -162,16 +162,13 @@ def open_video(path: Path, report: Say) -> FrameSource:
     return FrameSource(str(path), Video(path, str(path)), seconds, report)
 
 
-def from_moment(source: Source, seconds: float) -> FrameSource:
-    """Return a video's frames from a moment after its first frame on.
+def from_moment(source: Source, seconds: float) -> FrameSource | None:
+    """Return a video's frames from a moment after its first frame on; None if it is none.
 
     The same frames as by waiting for the moment, but decoding begins at the key frame before it.
-
-    Raises:
-        TypeError: the source is no video.
     """
     if not isinstance(source, FrameSource) or not isinstance(source.frames, Video):
-        raise TypeError(f"{source.name} is no video file")
+        return None
     return FrameSource(source.name, replace(source.frames, begin=seconds), report=source.report)
 
 
