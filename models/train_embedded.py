@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def figures() -> str:
-    """Return the accuracies as a table, all classes and the time-reversed pairs alone, and events."""
+    """Return the accuracies as a table, all classes and the reversed pairs alone, and events."""
     pairs = {*REVERSED_PAIRS, *REVERSED_PAIRS.values()}
     lines = ["", "", "| variant | shown as | clips | top-1 | 95 % | time-reversed pairs |"]
     lines += ["|---|---|---|---|---|---|"]

@@ -117,6 +117,7 @@ def test_the_readmes_benchmark_runs(shared: Path, tmp_path: Path) -> None:
         assert row["mb"] <= 1.01 * peer["mb"]
         assert row["short_db"] >= 30, variant
     assert results["models"]["float32"]["short_db"] > 100
+    assert results["models"]["float32"]["same_label"] == 1
     assert results["models"]["reference float32"]["short_db"] > 60
     assert results["models"][peers.GOOGLE]["paced_ms"] > 0
     Console().print(peers.table_of(results))

@@ -55,7 +55,7 @@ LONG_FRAMES, CORE_FRAMES, DRAWN_CLIPS = 500, 8, 3
 
 
 def fidelity(models: Mapping[str, Path], truth: Path, streams: Streams) -> dict[str, Row]:
-    """Measure the logits of models against a float32 one, dB."""
+    """Measure the logits of models against a float32 one: dB, and decided frames of its label."""
     reference = record(truth, streams)
     found: dict[str, Row] = {}
     for name, path in models.items():
@@ -64,6 +64,9 @@ def fidelity(models: Mapping[str, Path], truth: Path, streams: Streams) -> dict[
             "short_db": round(measured.short.sqnr_db, 1),
             "long_db": round(measured.parts["long"].sqnr_db, 1),
         }
+        decided = [part.decided_agreement for part in measured.parts.values()]
+        if same := [share for share in decided if share is not None]:
+            found[name]["same_label"] = round(min(same), 4)
     return found
 
 
@@ -123,7 +126,7 @@ def results_of(shared: Path | None, folder: Path, effort: Effort) -> dict[str, A
     if theirs:
         # They know no horizon, so that a long stream of theirs is to be compared with theirs.
         for name, row in fidelity(theirs, peers["float32"], streams).items():
-            true[name]["long_db"] = row["long_db"]
+            true[name] |= {key: row[key] for key in ("long_db", "same_label") if key in row}
     if google is not None:  # it has its own weights: nothing here says how true it is
         models |= {GOOGLE: google}
         rows[GOOGLE] = {
@@ -176,6 +179,7 @@ def table_of(results: Mapping[str, Any]) -> Table:
         "step / bare": ("step_over_bare", ".2f"),
         "dB short": ("short_db", ".1f"),
         f"dB {LONG_FRAMES}": ("long_db", ".1f"),
+        "same label": ("same_label", ".1%"),
     } | {f"M instr. {core}": (core, ".2f") for core in BOARDS}
     table.add_column("model")
     for heading in columns:
@@ -211,13 +215,15 @@ def headline(results: Mapping[str, Any]) -> str:
         "/ reference ": "paced_ratio",
         "/ Google's int8 ": "paced_google_ratio",
     }
-    rows = [["variant", *columns, "MB", "dB"], ["---", *["---:"] * (len(columns) + 2)]]
+    rest = ["MB", "dB", "same label"]
+    rows = [["variant", *columns, *rest], ["---", *["---:"] * (len(columns) + len(rest))]]
     for name, row in results["models"].items():
         if "step_ms" in row:
             true = [row[key] for key in ("short_db", "long_db") if key in row]
             cells = [_with_interval(row, key) for key in columns.values()]
             decibels = f"{min(true):.0f}" if true else ""
-            rows.append([name, *cells, f"{row['mb']:.1f}", decibels])
+            same = f"{row['same_label']:.1%}" if "same_label" in row else ""
+            rows.append([name, *cells, f"{row['mb']:.1f}", decibels, same])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return f"{table}\n\n{title_of(results)}\n"
 
