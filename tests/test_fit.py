@@ -12,14 +12,15 @@ import pytest
 import movinet_convert.network as network_module
 from movinet_convert.backend import keras, tf
 from movinet_convert.export import export
-from movinet_convert.network import MoViNet, bounded_shares
+from movinet_convert.network import MoViNet, bounded_shares, load_into_network
+from movinet_convert.parameters import random_weights
 from movinet_convert.training.batches import Batches
 from movinet_convert.training.checkpoint import Checkpoint
 from movinet_convert.training.fit import Training
-from movinet_convert.training.judge import Answers, Judge, streams_at_once
 from movinet_convert.training.log import Log
 from movinet_convert.training.plan import Epoch, Plan, best_epoch, stops
 from movinet_convert.training.reading import Augmentation
+from movinet_convert.training.validation import Answers, Validator, streams_at_once
 from movinet_models.clips import Collection, LabelledClip
 from movinet_models.family import lookup
 from movinet_models.figures import LABELS, clips, render
@@ -234,7 +235,7 @@ def test_streams_are_judged_as_the_runtime_shows_them(
     exported(tmp_path)
     held = collection.of("validation")
     batches = Batches(held, KINDS, 5.0, 6, 32, 2)
-    alone, streams = Judge(network, batches, PLAN.horizon).judge()
+    alone, streams = Validator(network, batches, PLAN.horizon).answers()
     assert streams is not None
     runtime = [StreamClassifier(tmp_path / "m.tflite") for _ in range(2)]
     for number in range(len(batches)):
@@ -303,3 +304,22 @@ def test_a_log_for_tables_and_tensorboard(tmp_path: Path) -> None:
     }
     assert (found[1, "loss"], found[2, "loss"]) == (0.5, 0.25)
     assert not any(tag == "val_stream" for _, tag in found)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_computes_the_same_with_weights_in_float32(policy: str) -> None:
+    """A3 has the positional encoding too; averages over 70 frames stay exact."""
+    for model_id in ("a0-stream", "a3-stream", "t0-base"):
+        spec = lookup(model_id).at(32)
+        weights = random_weights(spec, 3, seed=1)
+        whole = load_into_network(spec, weights)
+        keras.config.set_dtype_policy(policy)
+        try:
+            half = load_into_network(spec, weights)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        video = np.random.default_rng(0).random((1, 70, 32, 32, 3), np.float32)
+        exact, near = (net.stream(video, horizon=50)[0].numpy() for net in (whole, half))
+        assert near.dtype == np.float32
+        assert {v.dtype for v in half.trainable_variables} == {"float32"}
+        assert np.abs(near - exact).max() < 0.1 * np.ptp(exact)

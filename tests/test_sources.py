@@ -248,13 +248,14 @@ def test_training_keeps_the_gate_of_what_it_starts_from(tmp_path: Path, weights:
     from movinet_convert.training.cli import _network
 
     prefix = garden(tmp_path / "movinet_a0_stream", weights)
-    network, start = _network(SPEC, str(prefix), ["a", "b"], (0.1, 0.0), None, 0, lambda step: None)
+
+    def begun(source: str, seed: int) -> Any:
+        run = (seed, "float32")
+        return _network(SPEC, source, ["a", "b"], (0.1, 0.0), None, run, lambda step: None)
+
+    network, start = begun(str(prefix), 0)
     assert (network.gate, start.folded, len(start.digest)) == ("fifth", False, 64)
-    same, other = (
-        _network(SPEC, "none", ["a", "b"], (0.1, 0.0), None, seed, lambda step: None)[0]
-        for seed in (1, 2)
-    )
-    again, _ = _network(SPEC, "none", ["a", "b"], (0.1, 0.0), None, 1, lambda step: None)
+    same, again, other = (begun("none", seed)[0] for seed in (1, 1, 2))
     assert same.gate == "sixth"
     kernels = [network.classifier.conv.kernel.numpy() for network in (same, again, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])

@@ -195,7 +195,7 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
             pooled = ops.concatenate([average, pooled], axis=-1)
             if self.positional_scale is not None:
                 encoding = positional_encoding(ops.shape(x)[1], count, pooled.shape[-1])
-                pooled = pooled + encoding * self.positional_scale
+                pooled = pooled + ops.cast(encoding * self.positional_scale, pooled.dtype)
         return self.se_expand(self.se_reduce(pooled))
 
     def parameters(self) -> dict[str, Any]:
@@ -299,7 +299,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         else:
             x = ops.mean(x, axis=1, keepdims=True)
         x = self.dropout(self.head(x), training=training)
-        return self.classifier(x)[:, :, 0, 0], new
+        return ops.cast(self.classifier(x)[:, :, 0, 0], "float32"), new
 
     def parameters(self) -> dict[str, Any]:
         """Return the variables by canonical name."""
@@ -366,11 +366,13 @@ def _running_mean(
         average_t = average_{t-1} + (x_t - average_{t-1}) / min(t + 1, horizon)
 
     Any number of frames, also one that is not known when the graph is built: what is summed is
-    each frame's share in the average after each frame (:func:`bounded_shares`).
+    each frame's share in the average after each frame (:func:`bounded_shares`). In float32, also
+    where the network trains in half precision, which cannot count far.
 
     Returns:
-        The averages, and the last one.
+        The averages in the precision of ``x``, and the last one.
     """
+    precision, x = x.dtype, ops.cast(x, "float32")
     if horizon is None:
         total = ops.cumsum(x, axis=1)
         seen = ops.arange(1, ops.shape(x)[1] + 1, dtype="float32")
@@ -383,7 +385,7 @@ def _running_mean(
         averages = ops.einsum("ts,bshwc->bthwc", shares, x)
         if mean is not None:
             averages = averages + mean * ops.reshape(of_mean, (1, -1, 1, 1, 1))
-    return averages, averages[:, -1:]
+    return ops.cast(averages, precision), averages[:, -1:]
 
 
 def bounded_shares(frames: Tensor, count: Tensor, horizon: int) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ LONGEST = 60  # characters of a value that an error shows
 
 
 @dataclass
-class Progress:
+class Saved:
     """How far a training is.
 
     Attributes:
@@ -47,7 +47,7 @@ class Checkpoint:
         self.path = path
         self.decides: dict[str, Any] = json.loads(json.dumps(decides))
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: Saved) -> None:
         """Replace the file.
 
         Raises:
@@ -66,7 +66,7 @@ class Checkpoint:
         with written_whole(self.path) as temporary, temporary.open("wb") as file:
             np.savez(file, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
 
-    def read(self) -> Progress:
+    def read(self) -> Saved:
         """Return where the training was.
 
         Raises:
@@ -92,7 +92,7 @@ class Checkpoint:
                 f"{self.path} is of another training: {'; '.join(differences)}. "
                 "Give the same, or remove it"
             )
-        return Progress(history, steps, loss, accuracy, arrays)
+        return Saved(history, steps, loss, accuracy, arrays)
 
 
 def restore(variables: Sequence[Any], values: Sequence[Any], what: str) -> None:

@@ -25,6 +25,7 @@ from movinet_runtime.files import written_whole
 SCRATCH = "none"
 # For a few hundred clips and published weights.
 EPOCHS, FREEZE, BATCH, PATIENCE = 30, 3, 8, 8
+PRECISIONS = ("float32", "float16", "bfloat16")
 
 
 def train(
@@ -147,6 +148,13 @@ def train(
     crop: Annotated[
         float, typer.Option(min=0.1, max=1, help="Least share of the square that is cut out.")
     ] = 0.7,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="float32; float16 or bfloat16 compute in half precision on graphics cards that "
+            "have it, with weights in float32."
+        ),
+    ] = "float32",
     workers: Annotated[
         int | None,
         typer.Option(
@@ -227,7 +235,7 @@ def train(
             clips.labels,
             (dropout, drop_path),
             gate,
-            seed,
+            (seed, precision),
             lambda step: progress.update(task, description=step),
         )
         if known := len(start.seen & clips.seen("validation")):
@@ -243,7 +251,8 @@ def train(
             mixup=mixup,
         )
         decides = _decides(network, (dropout, drop_path), start.digest, clips, augmentation, plan)
-        checkpoint = Checkpoint(saved, decides | {"cached": cache is not None})
+        about = {"cached": cache is not None, "precision": precision}
+        checkpoint = Checkpoint(saved, decides | about)
         with reading_processes(default_workers() if workers is None else workers) as pool:
             training = Training(
                 network, clips, plan, augmentation, checkpoint, pool=pool, cache=cache
@@ -341,6 +350,7 @@ def _check_options(
     mixup: float,
     batch: int,
     cache: Path | None,
+    precision: str,
     **_: object,
 ) -> None:
     """Refuse options that do not apply, or not to each other."""
@@ -353,6 +363,8 @@ def _check_options(
         raise UsageError("--mixup mixes the clips of a batch: --batch 2 at least")
     if cache is not None and cache.exists() and not cache.is_dir():
         raise UsageError(f"--cache {cache} is no folder")
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision is {', '.join(PRECISIONS)}, not '{precision}'")
     if best not in (None, *METRICS):
         raise UsageError(f"--best is {', '.join(METRICS)}, not '{best}'")
     if best == "stream" and not spec.streams:
@@ -414,7 +426,7 @@ def _network(
     labels: list[str],
     dropouts: tuple[float, float],
     gate: str | None,
-    seed: int,
+    run: tuple[int, str],
     report: Callable[[str], None],
 ) -> tuple[Any, "_Start"]:
     """Return the network to begin with, and what is known of its weights."""
@@ -424,7 +436,10 @@ def _network(
     from movinet_convert.sources import load_weights
     from movinet_convert.sources.published import find, shown
 
+    seed, precision = run
     keras.utils.set_random_seed(seed)
+    if precision != PRECISIONS[0]:
+        keras.config.set_dtype_policy(f"mixed_{precision}")
     dropout, drop_path = dropouts
     if weights == SCRATCH:
         chosen = cast(Gate, gate or DEFAULT_GATE)

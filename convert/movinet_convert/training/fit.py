@@ -13,10 +13,10 @@ from movinet_convert.backend import keras, skip_graph_optimization
 from movinet_convert.network import MoViNet, scaled
 from movinet_convert.norm import FusedNorm, Moments
 from movinet_convert.training.batches import Batches
-from movinet_convert.training.checkpoint import Checkpoint, Progress, restore
-from movinet_convert.training.judge import Answers, Judge, streams_at_once
+from movinet_convert.training.checkpoint import Checkpoint, Saved, restore
 from movinet_convert.training.plan import Epoch, Plan, best_epoch, stops
 from movinet_convert.training.reading import Augmentation, Cache
+from movinet_convert.training.validation import Answers, Validator, streams_at_once
 from movinet_models.clips import TRAIN, VALIDATION, Collection, LabelledClip
 
 STATISTICS_BATCHES = 8
@@ -93,9 +93,9 @@ class Training:
         self.train, self.validation = _batches(network, clips, plan, augmentation, pool, cache)
         self.history: list[Epoch] = []
         self._checkpoint, self._save_every = checkpoint, save_every
-        self._judge = Judge(network, self.validation, plan.horizon)
+        self._validator = Validator(network, self.validation, plan.horizon)
         self._best: list[Any] = []
-        self._partial = Progress()  # of the epoch that a stopped training was in
+        self._partial = Saved()  # of the epoch that a stopped training was in
         self._restored: list[Any] | None = None  # variables of its optimizer
 
     @property
@@ -142,7 +142,7 @@ class Training:
             while len(self.history) < last and not stops(self.history, plan):
                 on_epoch(self._epoch(model, callbacks()))
         restore(self.network.variables, self._best, "weights")
-        return self._judge.judge()[0]
+        return self._validator.answers()[0]
 
     def _epoch(self, model: FrameByFrame, callbacks: list[Any]) -> Epoch:
         number, plan, before = len(self.history), self.plan, self._partial
@@ -173,8 +173,8 @@ class Training:
             if self.train.failed is not None:
                 raise self.train.failed from None
             raise
-        self._partial, self.train.first = Progress(), 0
-        alone, streams = self._judge.judge()  # of the averages, where there are any
+        self._partial, self.train.first = Saved(), 0
+        alone, streams = self._validator.answers()  # of the averages, where there are any
         epoch = Epoch(
             loss=round(mean(steps, logs["loss"][-1], before.loss), 5),
             accuracy=round(mean(steps, logs["accuracy"][-1], before.accuracy), 5),
@@ -203,7 +203,7 @@ class Training:
             "optimizer": [variable.numpy() for variable in model.optimizer.variables],
             "best": self._best,
         }
-        self._checkpoint.save(Progress(self.history, steps, loss, accuracy, arrays))
+        self._checkpoint.save(Saved(self.history, steps, loss, accuracy, arrays))
 
 
 def some_batches(train: Batches) -> Iterable[Any]:

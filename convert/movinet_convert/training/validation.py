@@ -1,6 +1,5 @@
 """What a network answers to validation clips: each anew, and in streams that go on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,6 @@ from movinet_convert.training.batches import Batches
 STREAM_CLIPS = 40  # in a row, as `movinet accuracy --mode stream` shows them
 LEAST_IN_A_ROW = 10
 TOP = 5
-Progress = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Answers:
         return found
 
 
-class Judge:
+class Validator:
     """Shows a network its validation clips; what it compiles serves every epoch.
 
     Args:
@@ -100,7 +98,7 @@ class Judge:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def judge(self, progress: Progress = lambda: None) -> tuple[Answers, Answers | None]:
+    def answers(self) -> tuple[Answers, Answers | None]:
         """Return the answers to each clip alone, and those in streams (base form: None)."""
         truth: list[int] = []
         alone: list[Array] = []
@@ -122,7 +120,6 @@ class Judge:
                 }
                 logits, states = self._carried(video, states)
                 within.append(logits.numpy()[clips, last])
-            progress()
         answers = Answers(np.array(truth), np.concatenate(alone))
         if not self._streams:
             return answers, None
