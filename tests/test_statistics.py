@@ -135,4 +135,4 @@ def test_the_trial_on_real_files_runs() -> None:
     trial = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(trial)
     with pytest.raises(SystemExit):
-        trial.main(1, Schedule(2, 2))
+        trial.main(1, Schedule(2, 3))
