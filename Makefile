@@ -49,7 +49,7 @@ bench: setup
 footprint: setup
 	$(BIN)/python -m movinet_benchmarks.footprint
 
-# Draws and trains (85 minutes on two cores; goes on where it was stopped), and judges (10).
+# Draws and trains (90 minutes on two cores; goes on where it was stopped), and judges (15).
 embedded: setup
 	$(BIN)/python models/train_embedded.py
 

@@ -245,17 +245,14 @@ def test_a_path_that_begins_with_random_is_a_path(weights: Weights, tmp_path: Pa
 
 
 def test_training_keeps_the_gate_of_what_it_starts_from(tmp_path: Path, weights: Weights) -> None:
-    from movinet_convert.training.cli import _network
+    from movinet_convert.training.start import begin
 
     prefix = garden(tmp_path / "movinet_a0_stream", weights)
-
-    def begun(source: str, seed: int) -> Any:
-        run = (seed, "float32")
-        return _network(SPEC, source, ["a", "b"], (0.1, 0.0), None, run, lambda step: None)
-
-    network, start = begun(str(prefix), 0)
-    assert (network.gate, start.folded, len(start.digest)) == ("fifth", False, 64)
-    same, again, other = (begun("none", seed)[0] for seed in (1, 1, 2))
+    start = begin(SPEC, str(prefix), ["a", "b"], dropout=0.1)
+    assert (start.network.gate, start.folded, len(start.digest)) == ("fifth", False, 64)
+    same, again, other = (
+        begin(SPEC, "none", ["a", "b"], dropout=0.1, seed=seed).network for seed in (1, 1, 2)
+    )
     assert same.gate == "sixth"
     kernels = [network.classifier.conv.kernel.numpy() for network in (same, again, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])

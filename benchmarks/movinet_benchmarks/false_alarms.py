@@ -79,17 +79,17 @@ def watch(model: StreamModel, what: str, shots: list[list[tuple[str, Action, flo
         for picture in _drawn(shot, max(model.size), model.fps, number):
             events += tracker.update(stream.step(picture))
     starts = [event for event in events if event.kind == "start"]
-    right = {
-        i: event
-        for event in starts
-        for i, (begin, end, label) in enumerate(truth)
-        if label == event.label and begin <= event.time < end + LATE
-    }
-    matched = sum(
-        any(label == e.label and begin <= e.time < end + LATE for begin, end, label in truth)
-        for e in starts
-    )
-    return Watched(what, time / 3600, len(truth), len(right), len(starts) - matched)
+    named = [_named(event, truth) for event in starts]
+    found = {which for which in named if which is not None}
+    return Watched(what, time / 3600, len(truth), len(found), named.count(None))
+
+
+def _named(event: Event, truth: list[tuple[float, float, str]]) -> int | None:
+    """Return which action an event names while it goes on, or shortly after."""
+    for which, (begin, end, label) in enumerate(truth):
+        if label == event.label and begin <= event.time < end + LATE:
+            return which
+    return None
 
 
 def idle_shots(action: Action, minutes: float) -> list[list[tuple[str, Action, float]]]:

@@ -88,6 +88,16 @@ class Collection:
         """Return the clips of a split."""
         return [clip for clip in self.clips if clip.split == split]
 
+    def table(self) -> str:
+        """Write clips, sides and recordings as a table that :func:`find_clips` reads."""
+        text = io.StringIO(newline="")
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["path", "label", "split", "group"])
+        for clip in self.clips:
+            own = clip.group in (None, str(clip.path)) or self.cut is not None
+            rows.writerow([clip.path.absolute(), clip.label, clip.split, "" if own else clip.group])
+        return text.getvalue()
+
     def seen(self, split: str) -> frozenset[int]:
         """Return the fingerprints of a split's files."""
         return frozenset(self.fingerprints[clip.path] for clip in self.of(split))

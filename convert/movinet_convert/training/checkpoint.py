@@ -1,5 +1,6 @@
 """Everything that a stopped training needs to go on, in one file."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -8,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from movinet_convert.training.plan import Epoch
+from movinet_convert.network import MoViNet
+from movinet_convert.training.plan import Epoch, Plan
+from movinet_convert.training.reading import Augmentation
+from movinet_models.clips import TRAIN, VALIDATION, Collection
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 
@@ -93,6 +97,24 @@ class Checkpoint:
                 "Give the same, or remove it"
             )
         return Saved(history, steps, loss, accuracy, arrays)
+
+
+def decides(network: MoViNet, clips: Collection, plan: Plan, kind: Augmentation) -> dict[str, Any]:
+    """Return what decides what a training comes to: network, clips and their sides, plan."""
+    sides = [(clip.split, clip.label, clips.fingerprints[clip.path]) for clip in clips.clips]
+    return {
+        "model": network.spec.id,
+        "resolution": network.spec.resolution,
+        "gate": network.gate,
+        "clips": {
+            "labels": clips.labels,
+            "training": len(clips.of(TRAIN)),
+            "validation": len(clips.of(VALIDATION)),
+            "files": hashlib.sha256(json.dumps(sides).encode()).hexdigest(),
+        },
+        "augmentation": asdict(kind),
+        "plan": asdict(plan),
+    }
 
 
 def restore(variables: Sequence[Any], values: Sequence[Any], what: str) -> None:

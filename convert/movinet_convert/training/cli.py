@@ -1,11 +1,7 @@
 """``movinet train``."""
 
-import csv
-import hashlib
-import io
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -17,12 +13,11 @@ from rich.table import Table
 
 from movinet_models.family import GATES, Gate, ModelSpec, UnknownModelError, lookup
 from movinet_models.registry import SOURCES
-from movinet_models.splits import packed, unpacked
+from movinet_models.splits import packed
 from movinet_runtime.cli.options import only_with
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 
-SCRATCH = "none"
 # For a few hundred clips and published weights.
 EPOCHS, FREEZE, BATCH, PATIENCE = 30, 3, 8, 8
 PRECISIONS = ("float32", "float16", "bfloat16")
@@ -204,17 +199,17 @@ def train(
         clips = _clips(data, validation, seed, group, console, progress, task)
         progress.update(task, description="building the network")
 
-        from movinet_convert.training.checkpoint import Checkpoint
+        from movinet_convert.training.checkpoint import Checkpoint, decides
         from movinet_convert.training.fit import Training
         from movinet_convert.training.plan import Metric, Plan
         from movinet_convert.training.reading import Augmentation, default_workers
         from movinet_convert.training.reading import workers as reading_processes
+        from movinet_convert.training.start import SCRATCH, begin
 
-        scratch = weights == SCRATCH
         led = (frames if lead_in is None else lead_in) if spec.streams else 0
         plan = Plan(
             epochs=epochs,
-            freeze=min(epochs, (0 if scratch else FREEZE) if freeze is None else freeze),
+            freeze=min(epochs, (0 if weights == SCRATCH else FREEZE) if freeze is None else freeze),
             frames=frames,
             batch=batch,
             rate=rate,
@@ -229,30 +224,30 @@ def train(
             ema=ema,
             weight_cap=weight_cap,
         )
-        network, start = _network(
+        start = begin(
             spec,
             weights,
             clips.labels,
-            (dropout, drop_path),
-            gate,
-            (seed, precision),
-            lambda step: progress.update(task, description=step),
+            dropout=dropout,
+            drop_path=drop_path,
+            gate=cast(Gate | None, gate),
+            seed=seed,
+            precision=precision,
+            report=lambda step: progress.update(task, description=step),
         )
-        if known := len(start.seen & clips.seen("validation")):
-            _say(console, [f"{known} clips of validation were trained on by {weights}"])
-        if spec.gated:
-            console.print(f"gate {network.gate}", style="dim")
+        network = start.network
+        _say_start(console, start, clips)
+        speeds = (1 / speed, speed)
         augmentation = Augmentation(
-            (crop, 1.0),
-            flip=flip,
-            colour=colour,
-            speed=(1 / speed, speed),
-            erase=erase,
-            mixup=mixup,
+            (crop, 1.0), flip=flip, colour=colour, speed=speeds, erase=erase, mixup=mixup
         )
-        decides = _decides(network, (dropout, drop_path), start.digest, clips, augmentation, plan)
-        about = {"cached": cache is not None, "precision": precision}
-        checkpoint = Checkpoint(saved, decides | about)
+        decided = decides(network, clips, plan, augmentation) | {
+            "weights": start.digest,
+            "dropout": [dropout, drop_path],
+            "precision": precision,
+            "cached": cache is not None,
+        }
+        checkpoint = Checkpoint(saved, decided)
         with reading_processes(default_workers() if workers is None else workers) as pool:
             training = Training(
                 network, clips, plan, augmentation, checkpoint, pool=pool, cache=cache
@@ -315,28 +310,6 @@ def _run(
         return training.run(lambda: [_shown(progress, training.plan.epochs)], finished)
 
 
-def _decides(
-    network: Any, dropouts: Any, start: str, clips: Any, augmentation: Any, plan: Any
-) -> dict[str, Any]:
-    """Return everything that decides what a training comes to."""
-    sides = [(clip.split, clip.label, clips.fingerprints[clip.path]) for clip in clips.clips]
-    return {
-        "model": network.spec.id,
-        "resolution": network.spec.resolution,
-        "gate": network.gate,
-        "dropout": dropouts,
-        "weights": start,
-        "clips": {
-            "labels": clips.labels,
-            "training": len(clips.of("train")),
-            "validation": len(clips.of("validation")),
-            "files": hashlib.sha256(json.dumps(sides).encode()).hexdigest(),
-        },
-        "augmentation": asdict(augmentation),
-        "plan": asdict(plan),
-    }
-
-
 def _check_options(
     context: typer.Context,
     spec: ModelSpec,
@@ -396,6 +369,13 @@ def _say(console: Console, lines: Iterable[str]) -> None:
         console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
+def _say_start(console: Console, start: Any, clips: Any) -> None:
+    if known := len(start.seen & clips.seen("validation")):
+        _say(console, [f"{known} clips of validation were trained on by the weights before"])
+    if start.network.spec.gated:
+        console.print(f"gate {start.network.gate}", style="dim")
+
+
 def _say_epoch(console: Console, number: int, epochs: int, epoch: Any) -> None:
     stream = "" if epoch.val_stream is None else f", in streams {epoch.val_stream:.1%}"
     console.print(
@@ -403,81 +383,6 @@ def _say_epoch(console: Console, number: int, epochs: int, epoch: Any) -> None:
         f"on validation {epoch.val_accuracy:.1%}{stream}",
         highlight=False,
     )
-
-
-@dataclass(frozen=True)
-class _Start:
-    """Where a training starts.
-
-    Attributes:
-        digest: of the weights.
-        folded: whether their batch norm is folded into kernels.
-        seen: fingerprints of the clips that they were trained on.
-    """
-
-    digest: str
-    folded: bool = False
-    seen: frozenset[int] = frozenset()
-
-
-def _network(
-    spec: ModelSpec,
-    weights: str | None,
-    labels: list[str],
-    dropouts: tuple[float, float],
-    gate: str | None,
-    run: tuple[int, str],
-    report: Callable[[str], None],
-) -> tuple[Any, "_Start"]:
-    """Return the network to begin with, and what is known of its weights."""
-    from movinet_convert.backend import keras
-    from movinet_convert.network import MoViNet, load_into_network
-    from movinet_convert.parameters import DEFAULT_GATE
-    from movinet_convert.sources import load_weights
-    from movinet_convert.sources.published import find, shown
-
-    seed, precision = run
-    keras.utils.set_random_seed(seed)
-    if precision != PRECISIONS[0]:
-        keras.config.set_dtype_policy(f"mixed_{precision}")
-    dropout, drop_path = dropouts
-    if weights == SCRATCH:
-        chosen = cast(Gate, gate or DEFAULT_GATE)
-        network = MoViNet(
-            spec.id,
-            len(labels),
-            spec.resolution,
-            labels,
-            dropout,
-            gate=chosen,
-            drop_path=drop_path,
-        )
-        return network, _Start(SCRATCH)
-    source, origin = find(weights, spec, shown(report))
-    form = cast(Gate | None, gate)
-    loaded = load_weights(source, spec, None, form, origin)
-    _check_source(loaded, spec, report)
-    if loaded.classes != len(labels):
-        loaded = load_weights(source, spec, len(labels), form, origin)
-    network = load_into_network(
-        spec, loaded.weights, labels, dropout, loaded.hard_sigmoid, drop_path
-    )
-    seen = unpacked(loaded.trained_on or "")
-    return network, _Start(loaded.sha256, loaded.folded, seen)
-
-
-def _check_source(loaded: Any, spec: ModelSpec, report: Callable[[str], None]) -> None:
-    """Refuse weights that do not compute what their source does.
-
-    Raises:
-        ParityError: they do not.
-    """
-    from movinet_convert.export import against_source
-    from movinet_convert.proof import ParityError
-
-    for parity in against_source(spec, loaded, None, report):
-        if not parity.holds:
-            raise ParityError(f"{loaded.source}: {parity.failure()}")
 
 
 def _shown(progress: Progress, epochs: int) -> Any:
@@ -514,7 +419,7 @@ def _finish(
     about["average_precision"] = answers.average_precisions()
     files = write_report(folder, confusion, clips.labels, history, about)
     with written_whole(folder / "split.csv") as temporary:
-        temporary.write_text(_split_table(clips), "utf-8")
+        temporary.write_text(clips.table(), "utf-8")
     table = Table(box=None, pad_edge=False)
     table.add_column("class", overflow="fold")
     for column in ("clips", "precision", "recall"):
@@ -528,14 +433,3 @@ def _finish(
         f"{output}, {', '.join(map(str, files))}", style="dim", soft_wrap=True, markup=False
     )
     return dict(json.loads(files[0].read_text("utf-8")))
-
-
-def _split_table(clips: Any) -> str:
-    """Write the split as a table that train and accuracy take as their data."""
-    text = io.StringIO(newline="")
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["path", "label", "split", "group"])
-    for clip in clips.clips:
-        own = clip.group == str(clip.path) or clips.cut is not None
-        rows.writerow([clip.path.absolute(), clip.label, clip.split, "" if own else clip.group])
-    return text.getvalue()

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +207,7 @@ class Training:
 
 def some_batches(train: Batches) -> Iterable[Any]:
     """Return the batches that :func:`restore_statistics` measures."""
-    return islice(train, STATISTICS_BATCHES)
+    return (train[i] for i in range(min(STATISTICS_BATCHES, len(train))))
 
 
 def restore_statistics(network: MoViNet, batches: Iterable[Any]) -> None:

@@ -1,12 +1,12 @@
 """What a network answers to validation clips: each anew, and in streams that go on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_convert.backend import tf
 from movinet_convert.network import MoViNet, scaled
 from movinet_convert.parameters import Array
 from movinet_convert.training.batches import Batches
@@ -72,7 +72,7 @@ class Answers:
 
 
 class Validator:
-    """Shows a network its validation clips; what it compiles serves every epoch.
+    """Shows a network its validation clips.
 
     Args:
         network: with its present weights at each call.
@@ -82,21 +82,7 @@ class Validator:
     """
 
     def __init__(self, network: MoViNet, batches: Batches, horizon: int) -> None:
-        self._network, self._batches = network, batches
-        self._streams = network.spec.streams
-
-        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-        def fresh(video: Any) -> Any:
-            return network.stream(scaled(video), horizon=horizon)[0]
-
-        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-        def carried(video: Any, states: Any) -> Any:
-            return network.stream(scaled(video), states, horizon=horizon)
-
-        self._fresh, self._carried = fresh, carried
-
-    def __len__(self) -> int:
-        return len(self._batches)
+        self._network, self._batches, self._horizon = network, batches, horizon
 
     def answers(self) -> tuple[Answers, Answers | None]:
         """Return the answers to each clip alone, and those in streams (base form: None)."""
@@ -109,21 +95,19 @@ class Validator:
             last = weights.argmax(axis=1)
             clips = np.arange(len(video))
             truth += labels[clips, last].argmax(axis=1).tolist()
-            alone.append(self._fresh(video).numpy()[clips, last])
-            if self._streams:
-                if number % STREAM_CLIPS == 0:
-                    first = self._network.stream(scaled(video[:, :1]))[1]
-                    states = {name: tf.zeros_like(state) for name, state in first.items()}
-                states = {
-                    name: state if state.shape.rank == 0 else state[: len(video)]
-                    for name, state in states.items()
-                }
-                logits, states = self._carried(video, states)
+            logits, _ = self._network.stream(scaled(video), horizon=self._horizon)
+            alone.append(logits.numpy()[clips, last])
+            if self._network.spec.streams:
+                before = None if number % STREAM_CLIPS == 0 else _first(states, len(video))
+                logits, states = self._network.stream(scaled(video), before, horizon=self._horizon)
                 within.append(logits.numpy()[clips, last])
         answers = Answers(np.array(truth), np.concatenate(alone))
-        if not self._streams:
-            return answers, None
-        return answers, Answers(answers.truth, np.concatenate(within))
+        return answers, Answers(answers.truth, np.concatenate(within)) if within else None
+
+
+def _first(states: Mapping[str, Any], streams: int) -> dict[str, Any]:
+    """Return the states of the first streams; the last clips are fewer."""
+    return {name: state[:streams] if len(state.shape) else state for name, state in states.items()}
 
 
 def streams_at_once(clips: int, batch: int) -> int:
