@@ -49,14 +49,20 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     return Collection(found, KINDS, [])
 
 
-def small() -> MoViNet:
+def small(model_id: str = "a0-stream") -> MoViNet:
     keras.utils.set_random_seed(3)
-    return MoViNet("a0-stream", len(KINDS), 32, KINDS, dropout=0.3)
+    return MoViNet(model_id, len(KINDS), 32, KINDS, dropout=0.3)
 
 
-def training(collection: Collection, path: Path, plan: Plan = PLAN, **more: Any) -> Training:
+def training(
+    collection: Collection,
+    path: Path,
+    plan: Plan = PLAN,
+    model_id: str = "a0-stream",
+    **more: Any,
+) -> Training:
     checkpoint = Checkpoint(path, {"plan": asdict(plan)})
-    return Training(small(), collection, plan, Augmentation(), checkpoint, **more)
+    return Training(small(model_id), collection, plan, Augmentation(), checkpoint, **more)
 
 
 def exported(folder: Path) -> None:
@@ -158,6 +164,7 @@ class _Stop(keras.callbacks.Callback):  # type: ignore[misc]
 
 # The classifier alone, then all; averages of the weights; every random thing.
 STOPPED = replace(PLAN, epochs=2, freeze=1, lead_in=0, ema=0.9)
+LITE = "a0lite-stream"  # has the fewest operators to compile
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +173,9 @@ def stopped(
 ) -> tuple[Path, Training]:
     """The checkpoint of a training that was stopped within its first epoch, and a whole one."""
     folder = tmp_path_factory.mktemp("stopped")
-    whole = training(collection, folder / "whole.npz", STOPPED)
+    whole = training(collection, folder / "whole.npz", STOPPED, LITE)
     whole.run()
-    cut = training(collection, folder / "cut.npz", STOPPED, save_every=0.0)
+    cut = training(collection, folder / "cut.npz", STOPPED, LITE, save_every=0.0)
     stop = _Stop(2)
     with pytest.raises(KeyboardInterrupt):
         cut.run(lambda: [stop])
@@ -181,7 +188,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(
     """The same weights and the same history, to the last bit but for the loss's mean."""
     path, whole = stopped
     shutil.copy(path, tmp_path / "c.npz")
-    resumed = training(collection, tmp_path / "c.npz", STOPPED)
+    resumed = training(collection, tmp_path / "c.npz", STOPPED, LITE)
     resumed.resume()
     assert not resumed.history
     resumed.run()
@@ -211,8 +218,8 @@ def test_a_checkpoint_says_what_differs_and_when_it_is_damaged(
     raw = stopped[0].read_bytes()
     path.write_bytes(raw)
     with pytest.raises(UsageError, match=r"plan batch was 4, is 2; plan epochs was 2, is 3"):
-        training(collection, path, replace(STOPPED, batch=2, epochs=3)).resume()
-    fresh = training(collection, path, STOPPED)
+        training(collection, path, replace(STOPPED, batch=2, epochs=3), LITE).resume()
+    fresh = training(collection, path, STOPPED, LITE)
     for content in (raw[: len(raw) // 2], b"", b"nothing", raw[:100] + bytes(100) + raw[200:]):
         path.write_bytes(content)
         with pytest.raises(UsageError, match="cannot resume from"):
