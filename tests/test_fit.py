@@ -27,6 +27,7 @@ from movinet_models.figures import LABELS, clips, render
 from movinet_runtime import StreamClassifier
 from movinet_runtime.errors import UsageError
 from movinet_runtime.outputs.video import save_frames
+from movinet_runtime.tensors import FRAME_COUNT
 
 KINDS = ["clapping", "squat"]
 PLAN = Plan(
@@ -330,3 +331,9 @@ def test_half_precision_computes_the_same_with_weights_in_float32(policy: str) -
         assert near.dtype == np.float32
         assert {v.dtype for v in half.trainable_variables} == {"float32"}
         assert np.abs(near - exact).max() < 0.1 * np.ptp(exact)
+        if spec.streams:
+            _, states = half.stream(video[:, :40], horizon=50)
+            states[FRAME_COUNT] = states[FRAME_COUNT] + 4096  # no half has 4097
+            carried, states = half.stream(video[:, 40:41], states, horizon=5000)
+            assert float(states[FRAME_COUNT]) == 4137
+            assert np.isfinite(carried.numpy()).all()

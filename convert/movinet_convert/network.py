@@ -121,7 +121,8 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
         gate: Gate,
         drop_path: float = 0.0,
     ) -> None:
-        super().__init__(name=layer.name)
+        # Keras would round the states that come in to half precision, and counts with them.
+        super().__init__(name=layer.name, autocast=False)
         self.layer = layer
         self.spec = spec
         act = _activation(spec)
@@ -168,7 +169,8 @@ class Bottleneck(keras.layers.Layer):  # type: ignore[misc]
             y, new[key] = self._temporal(y, states.get(key), training)
         if self.se_reduce is not None:
             y = y * self._gate(y, states, new, horizon)
-        y = self.drop_path(self.projection(y, training=training) * self.scale, training=training)
+        y = self.projection(y, training=training)
+        y = self.drop_path(y * ops.cast(self.scale, y.dtype), training=training)
         if self.skip is not None:
             if self.layer.stride > 1:
                 pooled = ops.average_pool(_fold(x), 3, self.layer.stride, "same")
