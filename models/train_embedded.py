@@ -9,6 +9,7 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from movinet_convert.sources.keras import save_npz
 from movinet_models import embedded
 from movinet_models.family import lookup
 from movinet_models.figures.actions import REVERSED_PAIRS
+from movinet_models.registry import LICENCE
 from movinet_runtime.files import written_whole
 
 MOVINET = Path(sys.executable).with_name("movinet")
@@ -59,7 +61,8 @@ def main() -> None:
             stopped = output.with_suffix(".checkpoint.npz").exists()
             resume = ["--resume"] if stopped else []
             movinet("train", folder, "-o", output, *COMMON, *options, *resume)
-    save_npz(load_weights(str(KERAS), lookup("a0-stream")), embedded.WEIGHTS)
+    trained = load_weights(str(KERAS), lookup("a0-stream"))
+    save_npz(replace(trained, licence=LICENCE), embedded.WEIGHTS)
     export = ("export", "a0-stream", "--weights", "embedded")
     movinet(*export, "-q", "all", "-o", WORK)
     movinet(*export, "-q", "int8", "-o", embedded.MODEL)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from movinet_convert.parameters import DEFAULT_GATE
-from movinet_convert.sources.loaded import LoadedWeights, Read
+from movinet_convert.sources.loaded import NOT_STATED, LoadedWeights, Read
 from movinet_models.errors import WeightsError
 from movinet_models.family import GATES, ModelSpec
 from movinet_runtime.files import written_whole
@@ -75,6 +75,8 @@ def save_npz(loaded: LoadedWeights, path: Path) -> None:
         UsageError: the file cannot be written.
     """
     about = {name: getattr(loaded, name) for name in (*TRAINED, *LATER)}
+    if loaded.licence == NOT_STATED:  # the file does not state it either
+        del about["licence"]
     arrays = {
         name: tensor.astype(np.float16) if name.endswith("/kernel") else tensor
         for name, tensor in loaded.weights.items()
