@@ -35,8 +35,9 @@ demo: setup
 tutorial: setup
 	$(BIN)/python examples/execute_tutorial.py
 
+# Two files at a time; a file's tests share what it exports.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
