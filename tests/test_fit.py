@@ -80,11 +80,13 @@ def values(network: MoViNet) -> list[np.ndarray]:
     return [variable.numpy() for variable in network.variables]
 
 
-def recurrence(x: np.ndarray, horizon: int) -> np.ndarray:
+def recurrence(
+    x: np.ndarray, horizon: int, before: np.ndarray | float = 0.0, count: int = 0
+) -> np.ndarray:
     """The running mean as the runtime has it: [batch, time, ...], frame by frame."""
-    average, averages = np.zeros_like(x[:, 0]), []
+    average, averages = np.zeros_like(x[:, 0]) + before, []
     for t in range(x.shape[1]):
-        average = average + (x[:, t] - average) / min(t + 1, horizon)
+        average = average + (x[:, t] - average) / min(count + t + 1, horizon)
         averages.append(average)
     return np.stack(averages, axis=1)
 
@@ -94,21 +96,21 @@ def test_fit_bounds_averages_also_with_a_lead_in(
 ) -> None:
     """What passes through the graph that Keras trains, in batches of both lengths; and what it
     learnt answers, for any number of frames at once, as the runtime does frame by frame."""
-    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    seen: list[tuple[np.ndarray, np.ndarray, float, np.ndarray]] = []
     plain = network_module._running_mean
 
     def recorded(x: Any, mean: Any, count: Any, horizon: int | None = None) -> Any:
         averages, last = plain(x, mean, count, horizon)
 
-        def keep(x: np.ndarray, averages: np.ndarray) -> np.ndarray:
-            seen.append((x, averages))
-            return averages
+        def keep(*found: Any) -> np.ndarray:
+            seen.append((*found[:3], found[3]))
+            return found[3]
 
-        if not tf.executing_eagerly() and mean is None:
+        if not tf.executing_eagerly():
             shape = averages.shape
-            averages = averages + tf.stop_gradient(
-                tf.numpy_function(keep, [x, averages], tf.float32) - averages
-            )
+            before = (tf.zeros_like(x[:, :1]), 0.0) if mean is None else (mean, count)
+            kept = tf.numpy_function(keep, [x, *before, averages], tf.float32)
+            averages = averages + tf.stop_gradient(kept - averages)
             averages.set_shape(shape)
         return averages, last
 
@@ -116,10 +118,13 @@ def test_fit_bounds_averages_also_with_a_lead_in(
         patch.setattr(network_module, "_running_mean", recorded)
         trained = training(collection, tmp_path / "c.npz", replace(PLAN, epochs=1))
         trained.run()
-    lengths = {x.shape[1] for x, _ in seen}
-    assert lengths == {PLAN.frames, PLAN.frames + PLAN.lead_in}
-    for x, averages in seen:
-        np.testing.assert_allclose(averages, recurrence(x, PLAN.horizon), rtol=1e-5, atol=1e-6)
+    lengths = {(x.shape[1], int(count)) for x, _, count, _ in seen}
+    led, fresh = {(PLAN.lead_in, 0), (PLAN.frames, PLAN.lead_in)}, {(1, 0), (PLAN.frames, 0)}
+    assert lengths == led | fresh
+    for x, before, count, averages in seen:
+        assert (before != 0).any() == (count > 0)
+        wanted = recurrence(x, PLAN.horizon, before[:, 0], int(count))
+        np.testing.assert_allclose(averages, wanted, rtol=1e-5, atol=1e-6)
 
     network = trained.network
     network.clip_frames, network.horizon = PLAN.frames, PLAN.horizon

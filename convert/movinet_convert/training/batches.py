@@ -15,12 +15,14 @@ from movinet_convert.training.reading import Augmentation, Cache, Video, read_or
 from movinet_models.clips import LabelledClip
 from movinet_runtime.errors import MovinetError, SourceError
 
+LED_OF = 4  # batches, all but one begin with a lead-in
+
 
 @dataclass
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """(video, one-hot labels, weights) for Keras, the same at every epoch number.
 
-    Video is uint8 [batch, frames, side, side, 3], labels [batch, outputs,
+    Video is uint8 [batch, lead-in and frames, side, side, 3], labels [batch, outputs,
     classes] and weights [batch, outputs], with one output a frame or one in all. A clip
     that is too short repeats its last frame, with no weight.
 
@@ -28,9 +30,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         augmentation: None is for validation: the clips in their order, and weight on the
             last frame only, so that accuracy is that of the whole clip.
         class_weights: by label.
-        lead_in: frames of another clip of the batch before each one, in every other batch;
-            their outputs have no weight. The state is that of a stream that goes on; in
-            the other batches it begins, which a network forgets if it never sees it.
+        lead_in: frames of another clip of the batch before each one, in three of four batches;
+            they have no outputs. The state is that of a stream that goes on; in the other
+            batches it begins, which a network forgets if it never sees it.
         first: batch of the epoch to begin with: a stopped training had the others.
         pool: of processes that read clips (:func:`movinet_convert.training.reading.workers`).
         cache: of small copies of the clips.
@@ -98,11 +100,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         if self.augmentation and self.augmentation.mixup:
             rng = np.random.default_rng([self.seed, self.epoch, len(self.clips), index])
             video, truth, weights = _mixed(video, truth, weights, self.augmentation.mixup, rng)
-        if self.lead_in and (index + self.epoch) % 2:
+        if self.lead_in and (index + self.epoch) % LED_OF:
             before = np.roll(video, 1, axis=0)[:, : self.lead_in]
             video = np.concatenate([before, video], axis=1)
-            truth = np.concatenate([truth[:, : before.shape[1]], truth], axis=1)
-            weights = np.pad(weights, ((0, 0), (before.shape[1], 0)))
         return video, truth, weights
 
     def _weights(self, count: int) -> Array:
