@@ -4,7 +4,7 @@ import csv
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from movinet_convert.training.fit import Training
 from movinet_convert.training.log import Log
 from movinet_convert.training.plan import Epoch, Plan, best_epoch, stops
 from movinet_convert.training.reading import Augmentation
+from movinet_convert.training.step import frame_by_frame
 from movinet_convert.training.validation import Answers, Validator, streams_at_once
 from movinet_models.clips import Collection, LabelledClip
 from movinet_models.family import lookup
@@ -104,7 +105,7 @@ def test_fit_bounds_averages_also_with_a_lead_in(
 
         def keep(*found: Any) -> np.ndarray:
             seen.append((*found[:3], found[3]))
-            return found[3]
+            return cast(np.ndarray, found[3])
 
         if not tf.executing_eagerly():
             shape = averages.shape
@@ -119,8 +120,7 @@ def test_fit_bounds_averages_also_with_a_lead_in(
         trained = training(collection, tmp_path / "c.npz", replace(PLAN, epochs=1))
         trained.run()
     lengths = {(x.shape[1], int(count)) for x, _, count, _ in seen}
-    led, fresh = {(PLAN.lead_in, 0), (PLAN.frames, PLAN.lead_in)}, {(1, 0), (PLAN.frames, 0)}
-    assert lengths == led | fresh
+    assert lengths == {(PLAN.lead_in, 0), (PLAN.frames, PLAN.lead_in), (PLAN.frames, 0)}
     for x, before, count, averages in seen:
         assert (before != 0).any() == (count > 0)
         wanted = recurrence(x, PLAN.horizon, before[:, 0], int(count))
@@ -139,6 +139,22 @@ def test_fit_bounds_averages_also_with_a_lead_in(
     np.testing.assert_allclose(by_frame, logits, atol=1e-5 * float(np.ptp(logits)))
 
 
+@pytest.mark.parametrize("lead_in", [0, 5])
+def test_a_lead_in_is_the_stream_before_without_a_gradient(lead_in: int) -> None:
+    """Also in a graph that does not know the number of frames."""
+    network = small()
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (2, lead_in + 6, 32, 32, 3), dtype=np.uint8)
+    pictures = video / np.float32(255)
+    states = network.stream(pictures[:, :lead_in], horizon=3)[1] if lead_in else None
+    wanted = network.stream(pictures[:, lead_in:], states, horizon=3)[0].numpy()
+    any_length = tf.TensorSpec((2, None, 32, 32, 3), tf.uint8)
+    graph = tf.function(lambda x: frame_by_frame(network, x, 6, 3), input_signature=[any_length])
+    for answer in (graph, lambda x: frame_by_frame(network, x, 6, 3)):
+        found = answer(tf.constant(video)).numpy()
+        np.testing.assert_allclose(found, wanted, atol=1e-5 * np.ptp(wanted))
+
+
 @pytest.mark.parametrize("horizon", [1, 2, 5, 10, 50])
 @pytest.mark.parametrize("cuts", [[30], [1] * 30, [3, 7, 20], [19, 11]])
 def test_shares_go_on_from_any_count(horizon: int, cuts: list[int]) -> None:
@@ -155,19 +171,6 @@ def test_shares_go_on_from_any_count(horizon: int, cuts: list[int]) -> None:
     np.testing.assert_allclose(np.concatenate(got), wanted, atol=2e-6)
 
 
-class _Stop(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends the process's training after so many batches, as a kill would."""
-
-    def __init__(self, batches: int) -> None:
-        super().__init__()
-        self.left = batches
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise KeyboardInterrupt
-
-
 # The classifier alone, then all; averages of the weights; every random thing.
 STOPPED = replace(PLAN, epochs=2, freeze=1, lead_in=0, ema=0.9)
 LITE = "a0lite-stream"  # has the fewest operators to compile
@@ -182,9 +185,13 @@ def stopped(
     whole = training(collection, folder / "whole.npz", STOPPED, LITE)
     whole.run()
     cut = training(collection, folder / "cut.npz", STOPPED, LITE, save_every=0.0)
-    stop = _Stop(2)
+
+    def stop(done: int, steps: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        cut.run(lambda: [stop])
+        cut.run(stop)
     return folder / "cut.npz", whole
 
 

@@ -18,6 +18,7 @@ with native_messages_hidden():
     tf.config.list_physical_devices()  # looks for graphics cards, and says so
 
 __all__ = [
+    "devices_in_step",
     "fused_batch_norm",
     "graph_pb",
     "keras",
@@ -26,6 +27,12 @@ __all__ = [
     "skip_graph_optimization",
     "tf",
 ]
+
+
+def devices_in_step() -> int:
+    """Return how many devices share out what is being computed."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else int(context.num_replicas_in_sync)
 
 
 def fused_batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from movinet_convert.backend import fused_batch_norm, keras
+from movinet_convert.backend import devices_in_step, fused_batch_norm, keras
 
 Tensor = Any  # a Keras tensor: symbolic, or of TensorFlow
 
@@ -48,6 +48,8 @@ class FusedNorm(keras.layers.BatchNormalization):  # type: ignore[misc]
             self.observed.add(x)
         if not (training and self.trainable):
             return super().call(x, training=False)
+        if devices_in_step() > 1:  # the statistics of the whole batch, summed over devices
+            return super().call(x, training=True)
         y, mean, variance = fused_batch_norm(x, self.gamma, self.beta, self.epsilon)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + value * (1 - self.momentum))

@@ -1,26 +1,28 @@
-"""Batches of clips for Keras: pictures, labels, and what each answer counts."""
+"""Batches of clips: pictures, labels, and what each answer counts."""
 
 import math
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
-from movinet_convert.backend import keras
 from movinet_convert.parameters import Array
 from movinet_convert.training.reading import Augmentation, Cache, Video, read_or_say
 from movinet_models.clips import LabelledClip
-from movinet_runtime.errors import MovinetError, SourceError
+from movinet_runtime.errors import SourceError
 
+Batch = tuple[Video, Array, Array]
 LED_OF = 4  # batches, all but one begin with a lead-in
+READERS, AHEAD = 2, 4  # threads, and batches that wait
 
 
 @dataclass
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """(video, one-hot labels, weights) for Keras, the same at every epoch number.
+class Batches:
+    """(video, one-hot labels, weights), the same at every epoch number.
 
     Video is uint8 [batch, lead-in and frames, side, side, 3], labels [batch, outputs,
     classes] and weights [batch, outputs], with one output a frame or one in all. A clip
@@ -33,10 +35,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         lead_in: frames of another clip of the batch before each one, in three of four batches;
             they have no outputs. The state is that of a stream that goes on; in the other
             batches it begins, which a network forgets if it never sees it.
-        first: batch of the epoch to begin with: a stopped training had the others.
+        part: of every batch, and of how many: each machine of a training reads its own.
         pool: of processes that read clips (:func:`movinet_convert.training.reading.workers`).
         cache: of small copies of the clips.
-        failed: what ended the reading of a batch, which Keras would bury in a message of its own.
         broken: clips that stopped being readable, and why; others of their class take
             their place.
     """
@@ -53,40 +54,28 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     lead_in: int = 0
     seed: int = 0
     epoch: int = 0
-    first: int = 0
+    part: tuple[int, int] = (0, 1)
     pool: Executor | None = None
     cache: Cache | None = None
-    failed: MovinetError | None = None
     broken: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__init__(workers=2, max_queue_size=4)
 
     def __len__(self) -> int:
         """Batches an epoch; in training the last one must be full, for its batch norm."""
-        return self.count - self.first
-
-    @property
-    def count(self) -> int:
-        """Batches of a whole epoch."""
         whole = len(self.clips) / self.batch
         return max(1, int(whole)) if self.augmentation else math.ceil(whole)
 
-    def __getitem__(self, index: int) -> tuple[Video, Array, Array]:
+    def __getitem__(self, index: int) -> Batch:
         try:
-            return self._batch(index + self.first)
+            return self._batch(index)
         except BrokenProcessPool as error:
-            self.failed = SourceError("a process that reads clips was killed: is memory short?")
-            raise self.failed from error
-        except MovinetError as error:
-            self.failed = error
-            raise
+            raise SourceError("a process that reads clips was killed: is memory short?") from error
 
-    def _batch(self, index: int) -> tuple[Video, Array, Array]:
+    def _batch(self, index: int) -> Batch:
         order = np.arange(len(self.clips))
         if self.augmentation:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
         chosen = order[index * self.batch : (index + 1) * self.batch]
+        chosen = np.array_split(chosen, self.part[1])[self.part[0]]
         outputs = self.frames if self.frame_by_frame else 1
         video = np.zeros((len(chosen), self.frames, self.side, self.side, 3), np.uint8)
         truth = np.zeros((len(chosen), outputs, len(self.labels)), np.float32)
@@ -132,6 +121,21 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
                     raise SourceError(f"no clip of '{clip.label}' can be read any more")
                 clip, found = other, read(other, seeds)
             yield clip, found
+
+
+def ahead(batches: Batches, first: int = 0) -> Iterator[Batch]:
+    """Yield batches in their order, from the first one on, while later ones are read."""
+    with ThreadPoolExecutor(READERS) as pool:
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for index in range(first, len(batches)):
+                waiting.append(pool.submit(batches.__getitem__, index))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _mixed(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -182,6 +183,9 @@ def train(
     movinet train ucf101/ -o mine.keras --group '_(g[0-9]+)_' --best macro
 
     movinet export a0-stream --weights mine.keras -q all -o models/ --calibrate clips/
+
+    All graphics cards of a machine share out every batch; several machines do where TF_CONFIG
+    names them (docs/training.md).
     """
     try:
         spec = lookup(model).at(resolution)
@@ -200,6 +204,7 @@ def train(
         progress.update(task, description="building the network")
 
         from movinet_convert.training.checkpoint import Checkpoint, decides
+        from movinet_convert.training.devices import found_devices
         from movinet_convert.training.fit import Training
         from movinet_convert.training.plan import Metric, Plan
         from movinet_convert.training.reading import Augmentation, default_workers
@@ -224,17 +229,19 @@ def train(
             ema=ema,
             weight_cap=weight_cap,
         )
-        start = begin(
-            spec,
-            weights,
-            clips.labels,
-            dropout=dropout,
-            drop_path=drop_path,
-            gate=cast(Gate | None, gate),
-            seed=seed,
-            precision=precision,
-            report=lambda step: progress.update(task, description=step),
-        )
+        devices = found_devices()
+        with devices.strategy.scope():
+            start = begin(
+                spec,
+                weights,
+                clips.labels,
+                dropout=dropout,
+                drop_path=drop_path,
+                gate=cast(Gate | None, gate),
+                seed=seed,
+                precision=precision,
+                report=lambda step: progress.update(task, description=step),
+            )
         network = start.network
         _say_start(console, start, clips)
         speeds = (1 / speed, speed)
@@ -247,14 +254,24 @@ def train(
             "precision": precision,
             "cached": cache is not None,
         }
+        devices.must_agree(decided)
         checkpoint = Checkpoint(saved, decided)
         with reading_processes(default_workers() if workers is None else workers) as pool:
             training = Training(
-                network, clips, plan, augmentation, checkpoint, pool=pool, cache=cache
+                network,
+                clips,
+                plan,
+                augmentation,
+                checkpoint,
+                devices=devices,
+                pool=pool,
+                cache=cache,
             )
             progress.remove_task(task)
-            answers = _run(training, resume, start.folded, output, console, progress)
+            answers = _run(training, resume, start.folded, output, devices.first, console, progress)
     _say(console, (f"skipped: {reason}" for reason in training.broken.values()))
+    if not devices.first:
+        return
     network.clip_frames, network.horizon = plan.frames, plan.horizon
     if clips.divided or start.seen:
         network.trained_on = packed(start.seen | clips.seen("train"))
@@ -291,7 +308,13 @@ def _clips(
 
 
 def _run(
-    training: Any, resume: bool, folded: bool, output: Path, console: Console, progress: Progress
+    training: Any,
+    resume: bool,
+    folded: bool,
+    output: Path,
+    writes: bool,
+    console: Console,
+    progress: Progress,
 ) -> Any:
     """Train, from the start or from the checkpoint on, and show each epoch."""
     from movinet_convert.training.fit import restore_statistics, some_batches
@@ -301,13 +324,15 @@ def _run(
         training.resume()
     elif folded:
         restore_statistics(training.network, some_batches(training.train))
-    with Log(output.with_suffix(".report"), resume) as log:
+    with ExitStack() as files:
+        log = files.enter_context(Log(output.with_suffix(".report"), resume)) if writes else None
 
         def finished(epoch: Any) -> None:
-            log.add(training.history)
+            if log is not None:
+                log.add(training.history)
             _say_epoch(console, len(training.history), training.plan.epochs, epoch)
 
-        return training.run(lambda: [_shown(progress, training.plan.epochs)], finished)
+        return training.run(_shown(progress, training), finished)
 
 
 def _check_options(
@@ -385,24 +410,19 @@ def _say_epoch(console: Console, number: int, epochs: int, epoch: Any) -> None:
     )
 
 
-def _shown(progress: Progress, epochs: int) -> Any:
-    """A Keras callback that shows where the training is."""
-    from movinet_convert.backend import keras
+def _shown(progress: Progress, training: Any) -> Any:
+    """Return what shows the steps of a training; the time left is that of all epochs."""
+    task: TaskID | None = None
 
-    class Shown(keras.callbacks.Callback):  # type: ignore[misc]
-        task: TaskID
+    def on_step(done: int, steps: int) -> None:
+        nonlocal task
+        epoch, epochs = len(training.history), training.plan.epochs
+        before = steps * epoch + done - 1
+        if task is None:
+            task = progress.add_task("", total=steps * epochs, completed=before)
+        progress.update(task, description=f"epoch {epoch + 1}/{epochs}", completed=before + 1)
 
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            total = self.params["steps"] * (epochs - epoch)  # so that the time left is that of all
-            self.task = progress.add_task(f"epoch {epoch + 1}/{epochs}", total=total)
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            progress.advance(self.task)
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            progress.remove_task(self.task)
-
-    return Shown()
+    return on_step
 
 
 def _finish(

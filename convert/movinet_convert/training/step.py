@@ -1,0 +1,130 @@
+"""One step of training, on every device."""
+
+from typing import Any
+
+from movinet_convert.backend import keras, ops, tf
+from movinet_convert.network import MoViNet, scaled
+from movinet_convert.training.devices import Devices
+from movinet_convert.training.plan import Plan
+from movinet_runtime.errors import UsageError
+
+
+def frame_by_frame(
+    network: MoViNet, video: Any, frames: int, horizon: int, training: bool = False
+) -> Any:
+    """Return logits [batch, frames, classes], after every frame of clips.
+
+    Frames before the clip's own only make the state that the clip begins with, as the runtime
+    would: with the norm's moving statistics, and without a gradient, which halves their cost.
+
+    Args:
+        network: to train.
+        video: uint8 [batch, lead-in and frames, h, w, 3].
+        frames: of a clip; what is before them is a lead-in.
+        horizon: frames that averages over time remember.
+        training: batch statistics and dropout.
+    """
+    pictures, states = scaled(video), None
+    lead_in = ops.shape(video)[1] - frames  # not always known when the graph is built
+    if network.spec.streams and (not isinstance(lead_in, int) or lead_in):
+        before = pictures[:, : ops.maximum(lead_in, 1)]
+        _, after = network.stream(before, horizon=horizon)
+        led = ops.cast(lead_in > 0, "float32")  # all states of a new stream are zero
+        states = {name: ops.stop_gradient(state) * led for name, state in after.items()}
+    return network.stream(pictures[:, -frames:], states, training=training, horizon=horizon)[0]
+
+
+class Step:
+    """Takes a step for each batch.
+
+    Attributes:
+        optimizer: AdamW; the rate warms up and falls as a cosine.
+
+    Args:
+        network: to train, and
+        devices: in whose scope it was made.
+        plan: how.
+        steps: that the rate's way is long.
+        frozen: only the classifier learns.
+    """
+
+    def __init__(
+        self, network: MoViNet, devices: Devices, plan: Plan, steps: int, frozen: bool
+    ) -> None:
+        for layer in network.layers:
+            layer.trainable = not frozen or layer is network.classifier
+        self._network, self._devices, self._plan = network, devices, plan
+        self._losses = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=plan.smoothing, reduction="none"
+        )
+        with devices.strategy.scope():
+            self.optimizer = _optimizer(plan, steps, devices.count)
+            self.optimizer.build(network.trainable_variables)
+        self._compiled = tf.function(
+            lambda *batch: devices.strategy.run(self._on_a_device, batch), reduce_retracing=True
+        )
+
+    def __call__(self, *batch: Any) -> tuple[float, float]:
+        """Take a step.
+
+        Args:
+            batch: this machine's video uint8 [n, time, h, w, 3], labels [n, outputs, classes]
+                and weights [n, outputs].
+
+        Returns:
+            Of the batch of all machines: the loss, and the share of right answers.
+
+        Raises:
+            UsageError: another machine has stopped.
+        """
+        try:
+            found = self._compiled(*self._devices.share_out(batch))
+        except tf.errors.OpError as error:
+            if self._devices.machines == 1:
+                raise
+            raise UsageError(
+                "another machine of the training has stopped: start all of them again, "
+                f"with --resume ({error.message.splitlines()[0]})"
+            ) from error
+        results = (self._devices.strategy.experimental_local_results(x)[0] for x in found)
+        loss, accuracy = (float(result) for result in results)
+        return loss, accuracy
+
+    def _on_a_device(self, video: Any, truth: Any, weights: Any) -> tuple[Any, Any]:
+        context, plan = tf.distribute.get_replica_context(), self._plan
+        weight = context.all_reduce("SUM", tf.reduce_sum(weights))
+        with tf.GradientTape() as tape:
+            logits = frame_by_frame(self._network, video, plan.frames, plan.horizon, training=True)
+            loss = tf.reduce_sum(self._losses(truth, logits) * weights) / weight
+            minimized = self.optimizer.scale_loss(loss)
+        variables = self._network.trainable_variables
+        gradients = tape.gradient(minimized, [variable.value for variable in variables])
+        # The same everywhere before they are clipped; the optimizer sums them once more.
+        gradients = context.all_reduce("SUM", gradients)
+        shares = [gradient / self._devices.count for gradient in gradients]
+        self.optimizer.apply(shares, variables)
+        hits = tf.cast(tf.argmax(logits, axis=-1) == tf.argmax(truth, axis=-1), "float32")
+        loss, right = context.all_reduce("SUM", [loss, tf.reduce_sum(hits * weights)])
+        return loss, right / weight
+
+
+def _optimizer(plan: Plan, steps: int, devices: int) -> Any:
+    warm = max(1, round(plan.warmup * steps))
+    rate = keras.optimizers.schedules.CosineDecay(
+        plan.rate / 20,
+        max(1, steps - warm),
+        alpha=plan.final_rate,
+        warmup_target=plan.rate,
+        warmup_steps=warm,
+    )
+    optimizer = keras.optimizers.AdamW(
+        rate,
+        weight_decay=plan.weight_decay,
+        global_clipnorm=1.0 / devices,  # of a device's share
+        use_ema=plan.ema > 0,
+        ema_momentum=plan.ema or 0.99,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "scale"])
+    if keras.config.dtype_policy().compute_dtype == "float16":  # gradients would vanish
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
