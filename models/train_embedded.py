@@ -41,7 +41,7 @@ FIRST = shlex.split(
 FEW, FEW_CLIPS = WORK / "figures-few", {"train": 4800, "validation": 360, "test": 0}
 SECOND = shlex.split(
     f"--weights {SHORT} --freeze 0 --frames 16 --lead-in 16 --horizon 10 --batch 8 --rate 7e-4 "
-    "--epochs 2"
+    "--epochs 3"
 )
 MODES = ("clips", "stream", "shuffled", "single")
 VARIANTS = ("float32", "float16", "mixed", "dynamic", "int8")

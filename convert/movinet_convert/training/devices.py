@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,19 +51,40 @@ class Devices:
             raise UsageError(f"{self.count} devices cannot share out a batch of {batch} clips")
         return batch - batch % self.count
 
-    def share_out(self, batch: Sequence[Any]) -> tuple[Any, ...]:
-        """Cut this machine's arrays [n, ...] into equal parts, one for each of its devices."""
-        devices = self.count // self.machines
+    def together(self, on_a_device: Callable[..., Any]) -> Callable[..., list[Any]]:
+        """Compile a function, to be run on all devices at once.
 
-        def part(array: Any, context: Any) -> Any:
-            here = context.replica_id_in_sync_group % devices
-            return tf.constant(np.array_split(array, devices)[here])
+        Args:
+            on_a_device: of a part of this machine's arrays [n, ...]; returns tensors that are
+                the same everywhere.
 
-        return tuple(
-            self.strategy.experimental_distribute_values_from_function(
-                lambda context, array=array: part(array, context)
-            )
-            for array in batch
+        Returns:
+            A function of this machine's arrays: all machines call it. It raises UsageError
+            when another one has stopped.
+        """
+        run = self.strategy.run
+        compiled = tf.function(lambda *parts: run(on_a_device, parts), reduce_retracing=True)
+
+        def shared_out(*arrays: Any) -> list[Any]:
+            try:
+                found = compiled(*map(self._parts, arrays))
+            except tf.errors.OpError as error:
+                if self.machines == 1:
+                    raise
+                raise UsageError(
+                    "another machine of the training has stopped: start all of them again, "
+                    f"with --resume if there is a checkpoint ({error.message.splitlines()[0]})"
+                ) from error
+            return [self.strategy.experimental_local_results(x)[0].numpy() for x in found]
+
+        return shared_out
+
+    def _parts(self, array: Any) -> Any:
+        """Cut an array into equal parts, one for each of this machine's devices."""
+        here = self.count // self.machines
+        parts = np.array_split(array, here)
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(parts[context.replica_id_in_sync_group % here])
         )
 
     def gathered(self, values: Sequence[float]) -> Array:
@@ -71,12 +92,14 @@ class Devices:
         if self.machines == 1:
             return np.array([values], np.float32)
 
-        def everywhere(values: Any) -> Any:
-            return tf.distribute.get_replica_context().all_gather(values, axis=0)
+        def summed(rows: Any) -> list[Any]:
+            own = tf.identity(rows)  # which has a device, as an argument has not
+            return [tf.distribute.get_replica_context().all_reduce("SUM", own)]
 
-        mine = self.share_out([np.array([values] * (self.count // self.machines), np.float32)])
-        found = self.strategy.experimental_local_results(self.strategy.run(everywhere, mine))[0]
-        return np.asarray(found.numpy()[:: self.count // self.machines])
+        rows = np.zeros((self.count // self.machines, self.machines, len(values)), np.float32)
+        rows[0, self.machine] = values
+        found: Array = self.together(summed)(rows)[0][0]
+        return found
 
     def must_agree(self, decided: Mapping[str, Any]) -> None:
         """Refuse a training whose machines have not been given the same: all call this.

@@ -6,7 +6,6 @@ from movinet_convert.backend import keras, ops, tf
 from movinet_convert.network import MoViNet, scaled
 from movinet_convert.training.devices import Devices
 from movinet_convert.training.plan import Plan
-from movinet_runtime.errors import UsageError
 
 
 def frame_by_frame(
@@ -53,16 +52,14 @@ class Step:
     ) -> None:
         for layer in network.layers:
             layer.trainable = not frozen or layer is network.classifier
-        self._network, self._devices, self._plan = network, devices, plan
+        self._network, self._devices, self._plan = network, devices.count, plan
         self._losses = keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=plan.smoothing, reduction="none"
         )
         with devices.strategy.scope():
             self.optimizer = _optimizer(plan, steps, devices.count)
             self.optimizer.build(network.trainable_variables)
-        self._compiled = tf.function(
-            lambda *batch: devices.strategy.run(self._on_a_device, batch), reduce_retracing=True
-        )
+        self._everywhere = devices.together(self._on_a_device)
 
     def __call__(self, *batch: Any) -> tuple[float, float]:
         """Take a step.
@@ -77,18 +74,8 @@ class Step:
         Raises:
             UsageError: another machine has stopped.
         """
-        try:
-            found = self._compiled(*self._devices.share_out(batch))
-        except tf.errors.OpError as error:
-            if self._devices.machines == 1:
-                raise
-            raise UsageError(
-                "another machine of the training has stopped: start all of them again, "
-                f"with --resume ({error.message.splitlines()[0]})"
-            ) from error
-        results = (self._devices.strategy.experimental_local_results(x)[0] for x in found)
-        loss, accuracy = (float(result) for result in results)
-        return loss, accuracy
+        loss, accuracy = self._everywhere(*batch)
+        return float(loss), float(accuracy)
 
     def _on_a_device(self, video: Any, truth: Any, weights: Any) -> tuple[Any, Any]:
         context, plan = tf.distribute.get_replica_context(), self._plan
@@ -101,7 +88,7 @@ class Step:
         gradients = tape.gradient(minimized, [variable.value for variable in variables])
         # The same everywhere before they are clipped; the optimizer sums them once more.
         gradients = context.all_reduce("SUM", gradients)
-        shares = [gradient / self._devices.count for gradient in gradients]
+        shares = [gradient / self._devices for gradient in gradients]
         self.optimizer.apply(shares, variables)
         hits = tf.cast(tf.argmax(logits, axis=-1) == tf.argmax(truth, axis=-1), "float32")
         loss, right = context.all_reduce("SUM", [loss, tf.reduce_sum(hits * weights)])
