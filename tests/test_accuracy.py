@@ -156,7 +156,7 @@ def test_nan_is_never_right(base_model: Path, monkeypatch: pytest.MonkeyPatch) -
     for bad in (np.nan, np.inf):
         monkeypatch.setattr(model, "classify", lambda video, bad=bad: np.array([bad, 0, 0, 0]))
         with pytest.raises(ModelFileError, match=r"NaN or infinite logits for clip\.mp4"):
-            judge.show(noise(1), "a", "clip.mp4")
+            judge.show(noise(1), ["a"], "clip.mp4")
     assert judge.score.of() == (0, 0)
 
 
@@ -174,7 +174,7 @@ def test_five_of_five_is_no_figure(stream_model: Path) -> None:
     assert isinstance(judge, Judge)
     assert judge.respelt == {"Action_3": "action 3"}
     for seed in range(4):
-        judge.show(noise(2, seed=seed), "Action_3")
+        judge.show(noise(2, seed=seed), ["Action_3"])
     assert judge.score.of()[0] <= judge.score.in_top <= 4
 
 

@@ -18,7 +18,8 @@ from movinet_convert.parameters import random_weights
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_convert.training.batches import Batches
 from movinet_convert.training.reading import Augmentation
-from movinet_convert.training.report import accuracy, confusion_matrix, scores
+from movinet_convert.training.report import confusion_matrix, scores
+from movinet_convert.training.validation import Answers
 from movinet_models.clips import LabelledClip, collect, find_clips
 from movinet_models.family import lookup
 from movinet_models.figures import LABELS, clips, render
@@ -144,9 +145,11 @@ def test_training_bounds_averages_as_the_runtime_does(stream_model: Path) -> Non
 
 
 def test_precision_and_recall() -> None:
-    confusion = confusion_matrix([0, 0, 0, 1, 1], [0, 0, 1, 1, 1], 3)
-    assert accuracy(confusion) == 0.8
-    rows = scores(confusion, ["a", "b", "c"])
+    shown, found = np.eye(3, dtype=bool)[[0, 0, 0, 1, 1]], np.eye(3)[[0, 0, 1, 1, 1]]
+    answers = Answers(shown, found.astype(np.float32))
+    assert confusion_matrix(answers).tolist() == [[2, 1, 0], [0, 2, 0], [0, 0, 0]]
+    assert answers.top1() == pytest.approx(0.8)
+    rows = scores(answers, ["a", "b", "c"])
     assert [(s.precision, s.recall) for s in rows] == [(1.0, 0.6667), (0.6667, 1.0), (None, None)]
 
 

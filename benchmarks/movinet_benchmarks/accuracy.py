@@ -119,12 +119,12 @@ class Judge:
         known = self.classifier.labels
         return {label: known[i] for label, i in self._index.items() if known[i] != label}
 
-    def show(self, video: Video, label: str, name: str = "a clip") -> None:
+    def show(self, video: Video, labels: Sequence[str], name: str = "a clip") -> None:
         """Classify a clip.
 
         Args:
             video: uint8 [h, w, 3] frames, at least one.
-            label: what it shows.
+            labels: what it shows; an answer is right if it is one of them.
             name: of the clip, for errors.
 
         Raises:
@@ -133,7 +133,8 @@ class Judge:
         logits = self._answer(video)
         if not np.isfinite(logits).all():  # argmax would make an answer of it
             raise ModelFileError(f"{self.path} gives NaN or infinite logits for {name}")
-        truth = self._index[label]
+        # The best of what it shows, for which it counts.
+        truth = min((self._index[label] for label in labels), key=lambda i: rank(logits, i))
         self._seen += 1
         self.score.confusion[truth, int(logits.argmax())] += 1
         self.score.in_top += rank(logits, truth) < TOP

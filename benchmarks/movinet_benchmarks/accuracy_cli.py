@@ -96,20 +96,22 @@ def accuracy(
     protocol = _protocol(loaded, frames, fit, published)
     one_set = all(list(model.labels) == list(loaded[0].labels) for model in loaded)
     listed = find_clips(data, videos, loaded[0].labels if one_set else None, min_classes=1)
-    chosen = _to_judge(listed)
+    chosen = _to_judge([clip for clip in listed if clip.labels])
     clips = [clip for clip in chosen if clip.path.exists()]
     missing = len(chosen) - len(clips)
     lost = next((clip.path for clip in chosen if not clip.path.exists()), None)
     if not clips:
         raise UsageError(f"{data}: none of its {missing} videos is there; the first: {lost}")
     clips, leaks = _unseen(clips, loaded)
-    where = {clip.label: clip.where for clip in reversed(clips)}
+    where = {label: clip.where for clip in reversed(clips) for label in clip.labels}
     all_judges = judges(loaded, sorted(where), modes, stream, horizon, where)
     console = Console(stderr=True)
 
     def say(line: str) -> None:
         console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
+    if empty := sum(not clip.labels for clip in listed):
+        say(f"{empty} clips show none of the classes: left out, since no answer would be right")
     if missing:
         say(f"{missing} of {len(chosen)} videos are missing; the first: {lost}")
     if parts := [clip.path.name for clip in clips if clip.seconds is not None]:
@@ -130,7 +132,7 @@ def accuracy(
                 say(f"skipped: {error}")
                 continue
             for judge in all_judges:
-                judge.show(video, clip.label, str(clip.path))
+                judge.show(video, clip.labels, str(clip.path))
     if skipped == len(clips):
         raise UsageError(f"no clip of {data} can be read")
     scores = [judge.score for judge in all_judges]

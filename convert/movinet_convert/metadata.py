@@ -46,6 +46,7 @@ def describe(spec: ModelSpec, loaded: LoadedWeights, labels: list[str] | None) -
             "int8_share": round(loaded.int8_share, 4),
         },
         **({"trained_on": loaded.trained_on} if loaded.trained_on else {}),
+        **({"thresholds": loaded.thresholds} if loaded.thresholds else {}),
         "tools": {
             name: version(name) for name in ("movinet-convert", "ai-edge-litert", "flatbuffers")
         },

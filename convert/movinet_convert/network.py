@@ -219,10 +219,10 @@ class MoViNet(keras.Model):  # type: ignore[misc]
 
     ``model(video)`` gives [batch, classes], in the stream form after the last
     frame. Labels, how many frames the clips of the training had and which clips they were
-    (:func:`movinet_models.splits.packed`), the horizon of its averages and the form of its
-    gate travel in the saved file. In training, ``drop_path`` leaves out residual branches at
-    random: the first never, the last with almost this probability (stochastic depth, linear
-    decay, arXiv 1603.09382).
+    (:func:`movinet_models.splits.packed`), the horizon of its averages, the form of its gate
+    and the thresholds of classes that do not exclude each other travel in the saved file. In
+    training, ``drop_path`` leaves out residual branches at random: the first never, the last
+    with almost this probability (stochastic depth, linear decay, arXiv 1603.09382).
     """
 
     def __init__(
@@ -236,6 +236,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         horizon: int | None = None,
         gate: Gate = DEFAULT_GATE,
         trained_on: str | None = None,
+        thresholds: list[float] | None = None,
         drop_path: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -247,6 +248,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         self.horizon = horizon
         self.gate = gate
         self.trained_on = trained_on
+        self.thresholds = thresholds
         spec = self.spec
         act = _activation(spec)
         by_name = {unit.name: unit for unit in units(spec, classes)}
@@ -324,6 +326,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
             "horizon": self.horizon,
             "gate": self.gate,
             "trained_on": self.trained_on,
+            "thresholds": self.thresholds,
             "name": self.name,
         }
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 MIN_CLASSES = 2
+SEVERAL, SEPARATOR = "labels", ";"  # the column of tables where a clip may show several classes
 Progress = Callable[[int], None]
 
 
@@ -50,6 +52,9 @@ class LabelledClip:
         group: the recording that it was cut from, where a table says it; no group stands on
             both sides of a split.
         where: the file and line that name it, for errors.
+        more: what else it shows, where classes do not exclude each other.
+        independent: they do not: a table has a column ``labels``. Then ``label`` is the first
+            of them, and empty where the clip shows none.
     """
 
     path: Path
@@ -58,6 +63,13 @@ class LabelledClip:
     seconds: tuple[float, float] | None = None
     where: str = field(default="", compare=False)
     group: str | None = None
+    more: tuple[str, ...] = ()
+    independent: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All that it shows."""
+        return (self.label, *self.more) if self.label else ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,11 @@ class Collection:
     fingerprints: Mapping[Path, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
+    @property
+    def independent(self) -> bool:
+        """Whether classes do not exclude each other."""
+        return any(clip.independent for clip in self.clips)
+
     def of(self, split: str) -> list[LabelledClip]:
         """Return the clips of a split."""
         return [clip for clip in self.clips if clip.split == split]
@@ -92,10 +109,12 @@ class Collection:
         """Write clips, sides and recordings as a table that :func:`find_clips` reads."""
         text = io.StringIO(newline="")
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["path", "label", "split", "group"])
+        column = SEVERAL if self.independent else "label"
+        rows.writerow(["path", column, "split", "group"])
         for clip in self.clips:
             own = clip.group in (None, str(clip.path)) or self.cut is not None
-            rows.writerow([clip.path.absolute(), clip.label, clip.split, "" if own else clip.group])
+            shows = SEPARATOR.join(clip.labels)
+            rows.writerow([clip.path.absolute(), shows, clip.split, "" if own else clip.group])
         return text.getvalue()
 
     def seen(self, split: str) -> frozenset[int]:
@@ -113,7 +132,8 @@ def find_clips(
 
     Args:
         data: ``CLASS/clip.mp4`` ..., ``SPLIT/CLASS/clip.mp4`` ... with splits train,
-            validation and test; a CSV with columns path, label and perhaps split; a CSV of
+            validation and test; a CSV with columns path, label (or labels, with ``;`` between
+            them: classes that do not exclude each other) and perhaps split; a CSV of
             Kinetics (label, youtube_id, time_start, time_end); or lines ``path label``
             (:func:`movinet_models.lists.parse_list`). A folder of images is a clip.
         videos: the folder that a table's or list's paths are relative to; default: its own.
@@ -139,8 +159,8 @@ def find_clips(
             clips = _of_folder(data)
     else:
         clips = _of_file(data, videos or data.parent, labels)
-    classes = {clip.label for clip in clips}
-    if len(classes) < min_classes:
+    classes = {label for clip in clips for label in clip.labels}
+    if len(classes) < (1 if any(clip.independent for clip in clips) else min_classes):
         raise UsageError(
             f"{data} has {len(classes)} classes; at least {'two' if min_classes == 2 else 'one'} "
             "needed: a sub-folder of clips for each class, a CSV with path,label[,split], or "
@@ -226,7 +246,7 @@ def _of_file(file: Path, videos: Path, labels: Sequence[str] | None) -> list[Lab
     header = [name.strip() for name in text.partition("\n")[0].split(",")]
     if "youtube_id" in header:
         return _of_kinetics(text, file, videos)
-    if "label" in header or file.suffix.lower() == ".csv":
+    if {"label", SEVERAL} & set(header) or file.suffix.lower() == ".csv":
         return _of_table(text, file, videos)
     return [_of_line(row, file, videos, labels) for row in parse_list(text, str(file))]
 
@@ -264,12 +284,15 @@ def _of_table(text: str, table: Path, videos: Path) -> list[LabelledClip]:
     try:
         for row in rows:
             where = f"{table}, line {rows.line_num}"
-            path, label = row.get("path"), (row.get("label") or "").strip()
-            if not path or not label:
-                raise UsageError(f"{where}: needs the columns path and label")
+            path, label, several = row.get("path"), row.get("label"), row.get(SEVERAL)
+            if not path or not ((label or "").strip() or (several is not None and label is None)):
+                raise UsageError(f"{where}: needs the columns path and label, or path and labels")
+            names = [label or ""] if several is None else several.split(SEPARATOR)
+            names = list(dict.fromkeys(filter(None, (name.strip() for name in names)))) or [""]
             split = split_of(row.get("split"), where)
             group = (row.get("group") or "").strip() or None
-            clips.append(LabelledClip(videos / path, label, split, where=where, group=group))
+            clip = LabelledClip(videos / path, names[0], split, where=where, group=group)
+            clips.append(replace(clip, more=tuple(names[1:]), independent=several is not None))
     except csv.Error as error:
         raise UsageError(f"{table} cannot be read as CSV: {error}") from error
     return clips
@@ -322,8 +345,8 @@ def collect(
         reasons = list(pool.map(reason, clips))
     usable = [clip for clip, wrong in zip(clips, reasons, strict=True) if wrong is None]
     skipped = [wrong for wrong in reasons if wrong is not None]
-    labels = sorted({clip.label for clip in clips})
-    gone = sorted(set(labels) - {clip.label for clip in usable})
+    labels = sorted(_shown(clips))
+    gone = sorted(set(labels) - _shown(usable))
     if gone:
         raise UsageError(f"no clip of {', '.join(gone)} can be read; the first: {skipped[0]}")
     asked = group is not None or any(clip.group is not None for clip in usable)
@@ -339,13 +362,17 @@ def collect(
         notes = [f"{wrong} that the data gives: what is counted is better than it is"]
     found = Collection(usable, labels, skipped, divided, pattern, cut, prints, notes)
     for split in (TRAIN, VALIDATION):
-        lacks = sorted(set(labels) - {clip.label for clip in found.of(split)})
+        lacks = sorted(set(labels) - _shown(found.of(split)))
         if lacks:
             raise UsageError(
                 f"no {split} clip of {', '.join(lacks)}: each class needs two clips, of different "
                 "recordings" + (" (--group '.*' takes each clip for one)" if pattern else "")
             )
     return found
+
+
+def _shown(clips: Iterable[LabelledClip]) -> set[str]:
+    return {label for clip in clips for label in clip.labels}
 
 
 def _grouped(
@@ -367,7 +394,9 @@ def _divided(clips: Sequence[LabelledClip], share: float, seed: int) -> list[Lab
     said = {clip.group: clip.split for clip in clips if clip.split is not None}
     clips = [replace(clip, split=clip.split or said.get(clip.group)) for clip in clips]
     own = [clip for clip in clips if clip.split is None]
-    back = held_back([clip.label for clip in own], [clip.group for clip in own], share, seed)
+    count = Counter(label for clip in own for label in clip.labels)
+    rarest = [min(clip.labels, key=lambda label: count[label], default="") for clip in own]
+    back = held_back(rarest, [clip.group for clip in own], share, seed)
     sides = iter([VALIDATION if one else TRAIN for one in back])
     return [clip if clip.split else replace(clip, split=next(sides)) for clip in clips]
 

@@ -31,16 +31,21 @@ class Prediction:
         logits: float32 [classes], any real numbers.
         labels: their names, [classes].
         time: seconds; None only in predictions that were made by hand.
+        thresholds: of classes that do not exclude each other: the probability from which on
+            each is an answer, [classes]; None: they do.
     """
 
     index: int
     logits: Array
     labels: Sequence[str]
     time: float | None = None
+    thresholds: Sequence[float] | None = None
 
     @cached_property
     def probabilities(self) -> Array:
-        """Softmax of the logits, float32 [classes]; they sum to 1."""
+        """Float32 [classes]: softmax of the logits, which sums to 1; or each one's sigmoid."""
+        if self.thresholds is not None:
+            return np.asarray(np.exp(-np.logaddexp(0, -self.logits)), np.float32)
         exponentials = np.exp(self.logits - self.logits.max())
         return np.asarray(exponentials / exponentials.sum(), np.float32)
 
@@ -81,6 +86,7 @@ class StreamModel:
         fps: frames a second that it expects.
         size: (height, width) of its frames, pixels.
         labels: [classes].
+        thresholds: see :class:`Prediction`.
         metadata: what the file says about itself (docs/model-file.md).
 
     Raises:
@@ -104,6 +110,11 @@ class StreamModel:
         self.engine = open_engine(file, threads, engine)
         named = labels or (about.labels if about else None)
         self.labels = list(checked_labels(named, self.engine.logits.shape[-1], str(model)))
+        self.thresholds = about.thresholds if about else None
+        if self.thresholds is not None and len(self.thresholds) != len(self.labels):
+            raise ModelFileError(
+                f"{model} has {len(self.thresholds)} thresholds for {len(self.labels)} logits"
+            )
         self.fps = about.fps if about else DEFAULT_FPS
         counts = FRAME_COUNT in self.engine.states
         self.horizon = about.horizon if about and counts else 0  # 0: none
@@ -151,7 +162,7 @@ class StreamClassifier:
             )
         self.model = model
         self.metadata, self.labels = model.metadata, model.labels
-        self.fps, self.size = model.fps, model.size
+        self.fps, self.size, self.thresholds = model.fps, model.size, model.thresholds
         if horizon and FRAME_COUNT not in model.engine.states:
             raise UsageError(
                 f"{model.path} has no common frame count, which a horizon needs: export it with "
@@ -205,7 +216,7 @@ class StreamClassifier:
         except RuntimeError as error:  # what was loaded may still refuse to run
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise ModelFileError(f"{self.model.path} cannot be run: {reason}") from error
-        prediction = Prediction(self._index, logits, self.labels, time)
+        prediction = Prediction(self._index, logits, self.labels, time, self.thresholds)
         self._index += 1
         self._seen += 1
         return prediction

@@ -21,6 +21,7 @@ from movinet_runtime.tensors import Array
 # The class of whatever is none of the others: a training's folder of that name. It is an answer,
 # but no event.
 NOTHING = "nothing"
+ON = 0.5  # an action starts at this probability, where neither user nor model says another
 
 
 class Smoother:
@@ -60,8 +61,11 @@ class Smoother:
         else:
             average = self._decay * self._average + (1 - self._decay) * now
         self._average = average
-        # Their logarithms are logits with just these probabilities.
-        return replace(prediction, logits=np.log(np.maximum(average, 1e-30)).astype(np.float32))
+        # Logits with just these probabilities.
+        logits = np.log(np.maximum(average, 1e-30))
+        if prediction.thresholds is not None:
+            logits = logits - np.log(np.maximum(1 - average, 1e-30))
+        return replace(prediction, logits=logits.astype(np.float32))
 
 
 def smoothed(
@@ -167,7 +171,8 @@ class EventTracker:
         event             start          end       each certain after min_duration
 
     Args:
-        on: an action starts when it stays at or above this, and
+        on: an action starts when it stays at or above this (default: the label's own threshold
+            where classes do not exclude each other, else 0.5), and
         off: ends when it stays below this (default: 0.7 of ``on``),
         min_duration: for so many seconds.
         selection: the labels that count; :data:`NOTHING` does not, unless it is allowed.
@@ -178,15 +183,13 @@ class EventTracker:
 
     def __init__(
         self,
-        on: float = 0.5,
+        on: float | None = None,
         off: float | None = None,
         min_duration: float = 0.4,
         selection: Selection | None = None,
     ) -> None:
-        off = 0.7 * on if off is None else off
-        if not 0 < off <= on <= 1:
-            raise UsageError(f"events need 0 < off <= on <= 1, not off {off:g} and on {on:g}")
         self._on, self._off, self._least = on, off, min_duration
+        self._levels(1, None)
         self._selection = selection or Selection()
         self._tracks: dict[str, _Track] = {}
         self._time, self._index = 0.0, 0
@@ -201,14 +204,16 @@ class EventTracker:
             raise UsageError("events need times in seconds: Prediction(..., time=...)")
         self._time, self._index = prediction.time, prediction.index
         probabilities = prediction.probabilities
-        likely = {prediction.labels[i] for i in np.flatnonzero(probabilities >= self._off).tolist()}
-        values = dict(zip(prediction.labels, probabilities.tolist(), strict=True))
+        on, off = self._levels(len(probabilities), prediction.thresholds)
+        likely = {prediction.labels[i] for i in np.flatnonzero(probabilities >= off).tolist()}
+        seen = zip(probabilities.tolist(), on.tolist(), off.tolist(), strict=True)
+        values = dict(zip(prediction.labels, seen, strict=True))
         found = []
         for label in sorted(likely | self._tracks.keys()):
             if not self._selection.is_event(label):
                 continue
             track = self._tracks.setdefault(label, _Track())
-            event = self._follow(track, label, values[label])
+            event = self._follow(track, label, *values[label])
             if event is not None:
                 found.append(event)
             if not track.active and track.since is None:
@@ -226,10 +231,28 @@ class EventTracker:
         self._tracks.clear()
         return ends
 
-    def _follow(self, track: _Track, label: str, probability: float) -> Event | None:
+    def _levels(self, classes: int, thresholds: Sequence[float] | None) -> tuple[Array, Array]:
+        """Return the upper and the lower threshold of each class.
+
+        Raises:
+            UsageError: they are no hysteresis.
+        """
+        own = ON if thresholds is None else np.asarray(thresholds)
+        on: Array = np.full(classes, own if self._on is None else self._on)
+        off: Array = 0.7 * on if self._off is None else np.full(classes, self._off)
+        if not ((off > 0) & (off <= on) & (on <= 1)).all():
+            wrong = int(np.argmin((off > 0) & (off <= on) & (on <= 1)))
+            raise UsageError(
+                f"events need 0 < off <= on <= 1, not off {off[wrong]:g} and on {on[wrong]:g}"
+            )
+        return on, off
+
+    def _follow(
+        self, track: _Track, label: str, probability: float, on: float, off: float
+    ) -> Event | None:
         """Follow one label by one frame; return the event that became certain."""
         time, index = self._time, self._index
-        crossed = probability < self._off if track.active else probability >= self._on
+        crossed = probability < off if track.active else probability >= on
         track.peak = max(track.peak, probability) if track.active or crossed else 0.0
         if not crossed:
             track.since = None
@@ -247,7 +270,7 @@ class EventTracker:
 
 def events(
     predictions: Iterable[Prediction],
-    on: float = 0.5,
+    on: float | None = None,
     off: float | None = None,
     min_duration: float = 0.4,
     selection: Selection | None = None,

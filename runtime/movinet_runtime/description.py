@@ -30,6 +30,8 @@ class Description:
         horizon: frames that averages over time remember; 0: all.
         in_place: whether a state's output may share the memory of its input.
         trained_on: fingerprints of the files it was trained on; None: it does not say.
+        thresholds: probability of each class from which on it is an answer, where classes do
+            not exclude each other; None: they do.
     """
 
     model: str
@@ -44,6 +46,7 @@ class Description:
     horizon: int = 0
     in_place: bool = False
     trained_on: str | None = None
+    thresholds: tuple[float, ...] | None = None
 
 
 class NewerVersionError(ValueError):
@@ -88,6 +91,7 @@ def parsed(raw: bytes) -> tuple[Mapping[str, Any], Description]:
         _whole(fields, "horizon", least=0) if "horizon" in fields else 0,
         _flag(fields, "in_place") if "in_place" in fields else False,
         _text(fields, "trained_on") if "trained_on" in fields else None,
+        _thresholds(fields, classes),
     )
 
 
@@ -146,6 +150,21 @@ def _labels(fields: Mapping[str, Any], classes: int) -> tuple[str, ...] | None:
     if len(value) != classes:
         raise ValueError(f"have {len(value)} labels for {_shown(classes)} classes")
     return tuple(value)
+
+
+def _thresholds(fields: Mapping[str, Any], classes: int) -> tuple[float, ...] | None:
+    value = fields.get("thresholds")
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(map(_is_probability, value)):
+        _refuse("thresholds", value, "a list of numbers above 0, 1 at most")
+    if len(value) != classes:
+        raise ValueError(f"have {len(value)} thresholds for {_shown(classes)} classes")
+    return tuple(map(float, value))
+
+
+def _is_probability(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
 
 
 def _refuse(name: str, value: object, wanted: str) -> NoReturn:

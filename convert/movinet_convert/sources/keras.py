@@ -14,7 +14,7 @@ from movinet_runtime.files import written_whole
 
 ABOUT = "about"  # the entry of an .npz file that is no tensor
 TRAINED = ("labels", "resolution", "clip_frames", "horizon")  # and what it says
-LATER = ("gate", "licence", "trained_on")  # and what older files do not
+LATER = ("gate", "licence", "trained_on", "thresholds")  # and what older files do not
 SAYS = "the file says so"
 
 
@@ -49,6 +49,7 @@ def _read_keras(path: Path) -> Read:
         clip_frames=network.clip_frames,
         horizon=network.horizon,
         trained_on=network.trained_on,
+        thresholds=network.thresholds,
     )
 
 
@@ -64,8 +65,8 @@ def _read_npz(path: Path) -> Read:
     if gate not in GATES:
         raise WeightsError(f"{path} has a gate that nobody knows: {gate}")
     values = {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
-    licence, trained_on = about.get("licence"), about.get("trained_on")
-    return Read(values, [path], gate, SAYS, licence=licence, trained_on=trained_on, **known)
+    later: dict[str, Any] = {name: about.get(name) for name in LATER if name != "gate"}
+    return Read(values, [path], gate, SAYS, **later, **known)
 
 
 def save_npz(loaded: LoadedWeights, path: Path) -> None:

@@ -85,6 +85,7 @@ def load_weights(
         read.clip_frames,
         read.horizon,
         read.trained_on,
+        None if new else read.thresholds,
         new,
         original,
         read.int8_share,

@@ -58,6 +58,8 @@ class Read:
         labels, resolution, clip_frames, horizon: where the source says them.
         trained_on: its training clips' files (:func:`movinet_models.splits.packed`), where
             the split was the training's own.
+        thresholds: probabilities from which on classes that do not exclude each other are
+            answers; None: they do.
         licence: of the weights, where the source says it.
         int8_share: share of the values that were int8 in the source, whose rounding stays.
         ranges: what int8 activations of the source stood for, by the name of our tensor.
@@ -76,6 +78,7 @@ class Read:
     clip_frames: int | None = None
     horizon: int | None = None
     trained_on: str | None = None
+    thresholds: list[float] | None = None
     licence: str | None = None
     int8_share: float = 0.0
     ranges: Mapping[str, Range] = field(default_factory=dict)
@@ -108,6 +111,7 @@ class LoadedWeights:
     clip_frames: int | None = None
     horizon: int | None = None
     trained_on: str | None = None
+    thresholds: list[float] | None = None
     new_classifier: bool = False
     original: Original | None = None
     int8_share: float = 0.0

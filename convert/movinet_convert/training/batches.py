@@ -22,11 +22,11 @@ READERS, AHEAD = 2, 4  # threads, and batches that wait
 
 @dataclass
 class Batches:
-    """(video, one-hot labels, weights), the same at every epoch number.
+    """(video, labels, weights), the same at every epoch number.
 
     Video is uint8 [batch, lead-in and frames, side, side, 3], labels [batch, outputs,
-    classes] and weights [batch, outputs], with one output a frame or one in all. A clip
-    that is too short repeats its last frame, with no weight.
+    classes] (1 for what a clip shows) and weights [batch, outputs], with one output a frame
+    or one in all. A clip that is too short repeats its last frame, with no weight.
 
     Attributes:
         augmentation: None is for validation: the clips in their order, and weight on the
@@ -84,8 +84,9 @@ class Batches:
             count = len(pictures)
             video[i, :count] = pictures
             video[i, count:] = video[i, count - 1]
-            truth[i, :, self.labels.index(clip.label)] = 1
-            weights[i] = self._weights(count) * self.class_weights.get(clip.label, 1.0)
+            truth[i, :, [self.labels.index(label) for label in clip.labels]] = 1
+            rarest = max((self.class_weights.get(x, 1.0) for x in clip.labels), default=1.0)
+            weights[i] = self._weights(count) * rarest
         if self.augmentation and self.augmentation.mixup:
             rng = np.random.default_rng([self.seed, self.epoch, len(self.clips), index])
             video, truth, weights = _mixed(video, truth, weights, self.augmentation.mixup, rng)
@@ -113,12 +114,12 @@ class Batches:
         clips = [self.clips[which] for which in chosen]
         entropy = [[self.seed, self.epoch, which] for which in chosen]
         for clip, seeds, found in zip(clips, entropy, apply(read, clips, entropy), strict=True):
-            others = (c for c in self.clips if c.label == clip.label and c != clip)
+            others = (c for c in self.clips if c.labels == clip.labels and c != clip)
             while isinstance(found, str):
                 self.broken[str(clip.path)] = found
                 other = next((c for c in others if str(c.path) not in self.broken), None)
                 if other is None:
-                    raise SourceError(f"no clip of '{clip.label}' can be read any more")
+                    raise SourceError(f"no clip of '{', '.join(clip.labels)}' can be read any more")
                 clip, found = other, read(other, seeds)
             yield clip, found
 

@@ -101,7 +101,7 @@ class Checkpoint:
 
 def decides(network: MoViNet, clips: Collection, plan: Plan, kind: Augmentation) -> dict[str, Any]:
     """Return what decides what a training comes to: network, clips and their sides, plan."""
-    sides = [(clip.split, clip.label, clips.fingerprints[clip.path]) for clip in clips.clips]
+    sides = [(clip.split, clip.labels, clips.fingerprints[clip.path]) for clip in clips.clips]
     return {
         "model": network.spec.id,
         "resolution": network.spec.resolution,

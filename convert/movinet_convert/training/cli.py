@@ -30,7 +30,8 @@ def train(
         Path,
         typer.Argument(
             help="A folder with a sub-folder of clips for each class (or train/ and validation/ "
-            "with those), or a CSV with path,label[,split][,group]."
+            "with those), or a CSV with path,label[,split][,group]; of path,labels a clip may "
+            "show several classes (a;b), or none."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .keras file to write.")],
@@ -206,7 +207,7 @@ def train(
         from movinet_convert.training.checkpoint import Checkpoint, decides
         from movinet_convert.training.devices import found_devices
         from movinet_convert.training.fit import Training
-        from movinet_convert.training.plan import Metric, Plan
+        from movinet_convert.training.plan import Metric, Plan, default_metric
         from movinet_convert.training.reading import Augmentation, default_workers
         from movinet_convert.training.reading import workers as reading_processes
         from movinet_convert.training.start import SCRATCH, begin
@@ -221,13 +222,14 @@ def train(
             final_rate=final_rate,
             start_resolution=start_resolution or spec.resolution,
             patience=patience,
-            best=cast(Metric, best or ("stream" if led else "top1")),
+            best=cast(Metric, best or default_metric(bool(led), clips.independent)),
             lead_in=led,
             horizon=horizon or frames,
             seed=seed,
             smoothing=smoothing,
             ema=ema,
             weight_cap=weight_cap,
+            independent=clips.independent,
         )
         devices = found_devices()
         with devices.strategy.scope():
@@ -429,26 +431,30 @@ def _finish(
     network: Any, clips: Any, answers: Any, history: Any, output: Path, more: dict[str, Any]
 ) -> dict[str, Any]:
     """Save the network and report what it answers to the validation clips."""
-    from movinet_convert.training.report import confusion_matrix, scores, write_report
+    from movinet_convert.training.report import scores, write_report
 
+    network.thresholds = answers.thresholds() if clips.independent else None
     with written_whole(output) as temporary:
         network.save(temporary)
-    confusion = confusion_matrix(answers.truth, answers.found, len(clips.labels))
     spec, folder = network.spec, output.with_suffix(".report")
     about = {"model": spec.id, "resolution": spec.resolution, "labels": clips.labels, **more}
-    about["average_precision"] = answers.average_precisions()
-    files = write_report(folder, confusion, clips.labels, history, about)
+    rows = scores(answers, clips.labels, network.thresholds)
+    files = write_report(folder, answers, rows, history, about)
     with written_whole(folder / "split.csv") as temporary:
         temporary.write_text(clips.table(), "utf-8")
     table = Table(box=None, pad_edge=False)
     table.add_column("class", overflow="fold")
-    for column in ("clips", "precision", "recall"):
-        table.add_column(column, justify="right")
-    for score in scores(confusion, clips.labels):
-        shares = ("-" if s is None else f"{s:.1%}" for s in (score.precision, score.recall))
-        table.add_row(escape(score.label), str(score.clips), *shares)
+    shown = ["precision", "recall", "average_precision"]
+    shown += ["threshold"] if clips.independent else []
+    for column in ("clips", *shown):
+        table.add_column(column.replace("_", " "), justify="right")
+    for row in rows:
+        shares = (getattr(row, column) for column in shown)
+        cells = ("-" if share is None else f"{share:.1%}" for share in shares)
+        table.add_row(escape(row.label), str(row.clips), *cells)
     console = Console(stderr=True)
     console.print(table)
+    console.print(f"mean average precision {answers.mean_average_precision():.1%}", highlight=False)
     console.print(
         f"{output}, {', '.join(map(str, files))}", style="dim", soft_wrap=True, markup=False
     )

@@ -64,7 +64,7 @@ class Training:
         )
         self.history: list[Epoch] = []
         self._checkpoint, self._save_every = checkpoint, save_every
-        self._validator = Validator(network, self.validation, plan.horizon)
+        self._validator = Validator(network, self.validation, plan.horizon, plan.independent)
         self._best: list[Any] = []
         self._partial = Saved()  # of the epoch that a stopped training was in
         self._restored: list[Any] | None = None  # variables of its optimizer
@@ -161,7 +161,8 @@ class Training:
             "val_accuracy": alone.top1(),
             "val_macro": alone.macro(),
             "val_top5": alone.top5(),
-            "val_stream": None if streams is None else streams.top1(),
+            "val_map": alone.mean_average_precision(),
+            "val_stream": None if streams is None else _score(streams),
         }
         known = [name for name, value in found.items() if value is not None]
         agreed = self._devices.gathered([found[name] or 0.0 for name in known])[0]
@@ -216,7 +217,7 @@ def _batches(
     cache: Path | None,
 ) -> tuple[Batches, Batches]:
     spec, train, held = network.spec, clips.of(TRAIN), clips.of(VALIDATION)
-    counts = {label: sum(clip.label == label for clip in train) for label in clips.labels}
+    counts = {label: sum(label in clip.labels for clip in train) for label in clips.labels}
     fair = {label: len(train) / (len(counts) * count) for label, count in counts.items()}
     balance = {label: min(weight, plan.weight_cap) for label, weight in fair.items()}
     # Streams change their class from clip to clip.
@@ -251,6 +252,10 @@ def _batches(
         ),
         batches(mixed, streams_at_once(len(mixed), plan.batch)),
     )
+
+
+def _score(answers: Answers) -> float:
+    return answers.mean_average_precision() if answers.independent else answers.top1()
 
 
 def _values(network: MoViNet) -> list[Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Metric = Literal["top1", "macro", "stream"]
+Metric = Literal["top1", "macro", "map", "stream"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 STRIDE = 16  # resolutions on the way up are multiples of it
 
@@ -25,7 +25,8 @@ class Plan:
             (progressive learning, arXiv 2104.00298).
         patience: epochs without a better one before it stops.
         best: what makes an epoch the best one: right answers on validation clips (top1), their
-            mean over the classes (macro), or with the state carried from clip to clip (stream).
+            mean over the classes (macro), mean average precision (map), or the state carried
+            from clip to clip (stream: top1, or map of classes that do not exclude each other).
         lead_in: frames of another clip before every other clip, which do not count: the
             stream has gone on for a while.
         horizon: frames that averages over time remember.
@@ -33,6 +34,7 @@ class Plan:
         smoothing: label smoothing, 0 to below 1.
         ema: momentum of an average of the weights, which is judged and kept; 0: none.
         weight_cap: a rare class weighs at most so much more than its share.
+        independent: classes do not exclude each other.
     """
 
     epochs: int
@@ -50,6 +52,7 @@ class Plan:
     smoothing: float = 0.1
     ema: float = 0.0
     weight_cap: float = 10.0
+    independent: bool = False
     weight_decay: float = 0.02
     warmup: float = 0.08  # share of all steps
 
@@ -72,8 +75,9 @@ class Epoch:
             of validation clips.
         val_macro: the mean of the classes' shares.
         val_top5: share of clips with their class among the five best; None up to five classes.
-        val_stream: share of right answers where the state is carried from clip to clip; None
-            for a base model.
+        val_map: mean average precision over the classes.
+        val_stream: share of right answers where the state is carried from clip to clip, or
+            mean average precision where classes do not exclude each other; None for a base model.
         rate: at the end.
         resolution: side of the training pictures.
         seconds: training and validation.
@@ -85,6 +89,7 @@ class Epoch:
     val_accuracy: float
     val_macro: float
     val_top5: float | None
+    val_map: float
     val_stream: float | None
     rate: float
     resolution: int
@@ -94,7 +99,13 @@ class Epoch:
         """Return what the epoch is chosen by."""
         if metric == "stream" and self.val_stream is not None:
             return self.val_stream
-        return self.val_macro if metric == "macro" else self.val_accuracy
+        scores = {"macro": self.val_macro, "map": self.val_map}
+        return scores.get(metric, self.val_accuracy)
+
+
+def default_metric(led: bool, independent: bool) -> Metric:
+    """Return what the best epoch is chosen by, if nothing is said."""
+    return "stream" if led else "map" if independent else "top1"
 
 
 def best_epoch(history: Sequence[Epoch], metric: Metric) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_convert.training.plan import Epoch
+from movinet_convert.training.validation import Answers
 from movinet_runtime.errors import MissingPackageError
 from movinet_runtime.files import written_whole
 from movinet_runtime.outputs.plot import new_figure, save_figure
@@ -19,69 +20,89 @@ Confusion = NDArray[np.int64]  # [true class, predicted class]
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well one class is told from the others; None where nothing can be said."""
+    """How well one class is told; None where nothing can be said.
+
+    Attributes:
+        threshold: probability from which on an independent class is an answer.
+    """
 
     label: str
     clips: int
     precision: float | None
     recall: float | None
+    average_precision: float | None = None
+    threshold: float | None = None
 
 
-def confusion_matrix(truth: Sequence[int], found: Sequence[int], classes: int) -> Confusion:
+def confusion_matrix(answers: Answers) -> Confusion:
     """Count clips by true class (rows) and predicted class (columns)."""
+    classes = answers.logits.shape[1]
     counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (np.asarray(truth, int), np.asarray(found, int)), 1)
+    np.add.at(counts, (answers.truth.argmax(axis=1), answers.found), 1)
     return counts
 
 
-def scores(confusion: Confusion, labels: Sequence[str]) -> list[ClassScore]:
-    """Return precision and recall of each class."""
+def scores(
+    answers: Answers, labels: Sequence[str], thresholds: Sequence[float] | None = None
+) -> list[ClassScore]:
+    """Return precision and recall of each class.
+
+    Args:
+        answers: to clips.
+        labels: [classes].
+        thresholds: of independent classes; else the best class is the answer.
+    """
+    if thresholds is None:
+        said = np.eye(len(labels), dtype=bool)[answers.found]
+    else:
+        said = 1 / (1 + np.exp(-answers.logits)) >= np.asarray(thresholds)
 
     def share(part: int, whole: int) -> float | None:
         return round(int(part) / int(whole), 4) if whole else None
 
+    right, shown = (said & answers.truth).sum(axis=0), answers.truth.sum(axis=0)
     return [
         ClassScore(
             label,
-            int(confusion[i].sum()),
-            share(confusion[i, i], confusion[:, i].sum()),
-            share(confusion[i, i], confusion[i].sum()),
+            int(shown[i]),
+            share(right[i], said[:, i].sum()),
+            share(right[i], shown[i]),
+            None if precision is None else round(precision, 4),
+            None if thresholds is None else thresholds[i],
         )
-        for i, label in enumerate(labels)
+        for i, (label, precision) in enumerate(
+            zip(labels, answers.average_precisions(), strict=True)
+        )
     ]
-
-
-def accuracy(confusion: Confusion) -> float:
-    """Share of clips on the diagonal."""
-    return float(np.trace(confusion) / max(1, confusion.sum()))
 
 
 def write_report(
     folder: Path,
-    confusion: Confusion,
-    labels: Sequence[str],
+    answers: Answers,
+    rows: Sequence[ClassScore],
     history: Sequence[Epoch],
     more: dict[str, Any],
 ) -> list[Path]:
     """Write ``report.json``, ``confusion.png`` and ``curves.png``; return their paths.
 
-    Without matplotlib there are no pictures.
+    Without matplotlib there are no pictures, and independent classes are not confused.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    confusion = None if answers.independent else confusion_matrix(answers)
     about = more | {
-        "validation_accuracy": round(accuracy(confusion), 4),
-        "classes": [asdict(score) for score in scores(confusion, labels)],
-        "confusion": confusion.tolist(),
+        "validation_accuracy": round(answers.top1(), 4),
+        "mean_average_precision": round(answers.mean_average_precision(), 4),
+        "classes": [asdict(score) for score in rows],
+        **({} if confusion is None else {"confusion": confusion.tolist()}),
         "epochs": [asdict(epoch) for epoch in history],
     }
     report = folder / "report.json"
     with written_whole(report) as temporary:
         temporary.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
     try:
-        pictures = {
-            "confusion.png": _draw_confusion(confusion, labels),
-            "curves.png": _draw_curves(history),
-        }
+        pictures = {"curves.png": _draw_curves(history)}
+        if confusion is not None:
+            pictures["confusion.png"] = _draw_confusion(confusion, [row.label for row in rows])
     except MissingPackageError:
         return [report]
     for name, figure in pictures.items():

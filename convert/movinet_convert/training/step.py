@@ -53,7 +53,8 @@ class Step:
         for layer in network.layers:
             layer.trainable = not frozen or layer is network.classifier
         self._network, self._devices, self._plan = network, devices.count, plan
-        self._losses = keras.losses.CategoricalCrossentropy(
+        kinds = keras.losses.CategoricalCrossentropy, keras.losses.BinaryCrossentropy
+        self._losses = kinds[plan.independent](
             from_logits=True, label_smoothing=plan.smoothing, reduction="none"
         )
         with devices.strategy.scope():
@@ -90,9 +91,13 @@ class Step:
         gradients = context.all_reduce("SUM", gradients)
         shares = [gradient / self._devices for gradient in gradients]
         self.optimizer.apply(shares, variables)
-        hits = tf.cast(tf.argmax(logits, axis=-1) == tf.argmax(truth, axis=-1), "float32")
-        loss, right = context.all_reduce("SUM", [loss, tf.reduce_sum(hits * weights)])
-        return loss, right / weight
+        answer = tf.one_hot(tf.argmax(logits, axis=-1), logits.shape[-1])
+        most = tf.reduce_max(truth, axis=-1)
+        hits = tf.cast((tf.reduce_sum(answer * truth, axis=-1) == most) & (most > 0), "float32")
+        shown = tf.cast(most > 0, "float32") * weights
+        sums = [loss, tf.reduce_sum(hits * weights), tf.reduce_sum(shown)]
+        loss, right, shown = context.all_reduce("SUM", sums)
+        return loss, tf.math.divide_no_nan(right, shown)
 
 
 def _optimizer(plan: Plan, steps: int, devices: int) -> Any:

@@ -1,7 +1,7 @@
 """What a network answers to validation clips: each anew, and in streams that go on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,39 +21,58 @@ class Answers:
     """Logits after the last frame of clips.
 
     Attributes:
-        truth: int [clips].
+        truth: bool [clips, classes], what the clips show.
         logits: float32 [clips, classes].
+        independent: classes do not exclude each other: a clip may show several, or none.
     """
 
-    truth: NDArray[np.int64]
+    truth: NDArray[np.bool_]
     logits: Array
+    independent: bool = False
 
     @property
     def found(self) -> NDArray[np.int64]:
         """The best class of each clip."""
         return np.asarray(self.logits.argmax(axis=1))
 
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether the best class of each clip is one that it shows."""
+        return np.asarray(np.take_along_axis(self.truth, self.found[:, None], axis=1)[:, 0])
+
     def top1(self) -> float:
-        """Share of right answers."""
-        return float(np.mean(self.found == self.truth))
+        """Share of right answers, of the clips that show anything."""
+        return float(self.right[self.truth.any(axis=1)].mean())
 
     def top5(self) -> float | None:
-        """Share of clips with their class among the five best; None up to five classes."""
+        """Share of clips with a class of theirs among the five best; None up to five classes."""
         if self.logits.shape[1] <= TOP:
             return None
-        own = np.take_along_axis(self.logits, self.truth[:, None], axis=1)
-        return float(np.mean((self.logits > own).sum(axis=1) < TOP))
+        own = np.where(self.truth, self.logits, -np.inf).max(axis=1, keepdims=True)
+        within = (self.logits > own).sum(axis=1) < TOP
+        return float(within[self.truth.any(axis=1)].mean())
 
     def macro(self) -> float:
         """Mean over the classes that occur of their shares of right answers."""
-        right = self.found == self.truth
-        return float(np.mean([right[self.truth == label].mean() for label in set(self.truth)]))
+        shares = [self.right[shown].mean() for shown in self.truth.T if shown.any()]
+        return float(np.mean(shares))
 
     def loss(self) -> float:
-        """Mean cross-entropy."""
-        shifted = self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True)
-        own = np.take_along_axis(shifted, self.truth[:, None], axis=1)[:, 0]
-        return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - own))
+        """Mean cross-entropy; of independent classes, binary and over the classes."""
+        logits = self.logits.astype(np.float64)
+        if self.independent:
+            return float(np.mean(np.logaddexp(0, logits) - self.truth * logits))
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[self.truth]))
+
+    def _ranked(self, label: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Rank the clips by a class's probability: which show it, and the precisions so far."""
+        score = self.logits[:, label]
+        if not self.independent:
+            best = self.logits.max(axis=1)
+            score = score - best - np.log(np.exp(self.logits - best[:, None]).sum(axis=1))
+        hits = self.truth[np.argsort(-score, kind="stable"), label]
+        return hits, np.cumsum(hits) / np.arange(1, len(hits) + 1)
 
     def average_precisions(self) -> list[float | None]:
         """Return each class's average precision over the clips ranked by its probability.
@@ -61,13 +80,30 @@ class Answers:
         The mean of the precision at each of its clips, best first (as in scikit-learn's
         average_precision_score); None for a class without clips.
         """
-        shifted = self.logits - self.logits.max(axis=1, keepdims=True)
-        share = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
-        found: list[float | None] = []
+        ranked = (self._ranked(label) for label in range(self.logits.shape[1]))
+        return [float(precision[hits].mean()) if hits.any() else None for hits, precision in ranked]
+
+    def mean_average_precision(self) -> float:
+        """Return the mean of the average precisions of the classes that occur."""
+        return float(np.mean([one for one in self.average_precisions() if one is not None]))
+
+    def thresholds(self) -> list[float]:
+        """Return for each independent class the probability from which on it is an answer.
+
+        The one with the best F1 on these clips, half way to the next lower probability; 0.5 for
+        a class that no clip, or every clip, shows.
+        """
+        found = []
         for label in range(self.logits.shape[1]):
-            hits = self.truth[np.argsort(-share[:, label], kind="stable")] == label
-            precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-            found.append(float(precision[hits].mean()) if hits.any() else None)
+            hits, precision = self._ranked(label)
+            if hits.all() or not hits.any():
+                found.append(0.5)
+                continue
+            recall = np.cumsum(hits) / hits.sum()
+            best = int(np.argmax(2 * precision * recall / np.maximum(precision + recall, 1e-9)))
+            logits = -np.sort(-self.logits[:, label].astype(np.float64))
+            between = logits[best : best + 2].mean()
+            found.append(round(float(np.clip(1 / (1 + np.exp(-between)), 0.01, 0.99)), 4))
         return found
 
 
@@ -79,14 +115,18 @@ class Validator:
         batches: of validation clips. In the stream form clip ``i`` follows clip ``i - batch``:
             a batch is one clip of so many streams, which begin anew after 40 clips.
         horizon: frames that averages over time remember.
+        independent: see :class:`Answers`.
     """
 
-    def __init__(self, network: MoViNet, batches: Batches, horizon: int) -> None:
+    def __init__(
+        self, network: MoViNet, batches: Batches, horizon: int, independent: bool = False
+    ) -> None:
         self._network, self._batches, self._horizon = network, batches, horizon
+        self._independent = independent
 
     def answers(self) -> tuple[Answers, Answers | None]:
         """Return the answers to each clip alone, and those in streams (base form: None)."""
-        truth: list[int] = []
+        truth: list[Array] = []
         alone: list[Array] = []
         within: list[Array] = []
         states: Any = None
@@ -94,15 +134,15 @@ class Validator:
             video, labels, weights = self._batches[number]
             last = weights.argmax(axis=1)
             clips = np.arange(len(video))
-            truth += labels[clips, last].argmax(axis=1).tolist()
+            truth.append(labels[clips, last] > 0)
             logits, _ = self._network.stream(scaled(video), horizon=self._horizon)
             alone.append(logits.numpy()[clips, last])
             if self._network.spec.streams:
                 before = None if number % STREAM_CLIPS == 0 else _first(states, len(video))
                 logits, states = self._network.stream(scaled(video), before, horizon=self._horizon)
                 within.append(logits.numpy()[clips, last])
-        answers = Answers(np.array(truth), np.concatenate(alone))
-        return answers, Answers(answers.truth, np.concatenate(within)) if within else None
+        answers = Answers(np.concatenate(truth), np.concatenate(alone), self._independent)
+        return answers, replace(answers, logits=np.concatenate(within)) if within else None
 
 
 def _first(states: Mapping[str, Any], streams: int) -> dict[str, Any]:

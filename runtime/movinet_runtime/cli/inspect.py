@@ -58,7 +58,11 @@ def summary(found: Inspection, title: str) -> Table:
             table.add_row("gate", escape(f"{about.gate} ({GATES.get(about.gate, 'unknown')})"))
         if about.forced:
             table.add_row("parity", "[bold red]FAILED against its source; written by --force[/]")
-        table.add_row("classes", f"{about.classes}{'' if about.labels else ' (no labels)'}")
+        names = "" if about.labels else " (no labels)"
+        if about.thresholds is not None:
+            low, high = min(about.thresholds), max(about.thresholds)
+            names += f", independent: each is an answer from {low:.0%} ... {high:.0%} on"
+        table.add_row("classes", f"{about.classes}{names}")
         table.add_row("frames a second", f"{about.fps:g}")
     table.add_row("input", escape(f"{image.name} {list(image.shape)} {image.dtype}"))
     table.add_row("size", _bytes(found.file_bytes))

@@ -133,9 +133,13 @@ def run(
         ),
     ] = False,
     on: Annotated[
-        float,
-        typer.Option(help="An action starts at this probability,", rich_help_panel=DECISIONS),
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            help="An action starts at this probability (default: the class's own threshold in "
+            "models of independent classes, else 0.5),",
+            rich_help_panel=DECISIONS,
+        ),
+    ] = None,
     off: Annotated[
         float | None,
         typer.Option(help="ends below this (default: 0.7 of it),", rich_help_panel=DECISIONS),
