@@ -107,9 +107,10 @@ def train(
     best: Annotated[
         str | None,
         typer.Option(
-            help="What makes an epoch the best: top1 or macro (mean of the classes) of validation "
-            "clips, or stream, where the state is carried from clip to clip. Default: stream in "
-            "a stream model with a lead-in, else top1."
+            help="What makes an epoch the best: top1, macro (mean of the classes) or map (mean "
+            "average precision) of validation clips, or stream, where the state is carried from "
+            "clip to clip. Default: stream in a stream model with a lead-in, else top1, or map "
+            "where clips show several classes."
         ),
     ] = None,
     patience: Annotated[
