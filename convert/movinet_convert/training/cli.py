@@ -208,30 +208,11 @@ def train(
         from movinet_convert.training.checkpoint import Checkpoint, decides
         from movinet_convert.training.devices import found_devices
         from movinet_convert.training.fit import Training
-        from movinet_convert.training.plan import Metric, Plan, default_metric
         from movinet_convert.training.reading import Augmentation, default_workers
         from movinet_convert.training.reading import workers as reading_processes
-        from movinet_convert.training.start import SCRATCH, begin
+        from movinet_convert.training.start import begin
 
-        led = (frames if lead_in is None else lead_in) if spec.streams else 0
-        plan = Plan(
-            epochs=epochs,
-            freeze=min(epochs, (0 if weights == SCRATCH else FREEZE) if freeze is None else freeze),
-            frames=frames,
-            batch=batch,
-            rate=rate,
-            final_rate=final_rate,
-            start_resolution=start_resolution or spec.resolution,
-            patience=patience,
-            best=cast(Metric, best or default_metric(bool(led), clips.independent)),
-            lead_in=led,
-            horizon=horizon or frames,
-            seed=seed,
-            smoothing=smoothing,
-            ema=ema,
-            weight_cap=weight_cap,
-            independent=clips.independent,
-        )
+        plan = _plan(spec, clips.independent, **context.params)
         devices = found_devices()
         with devices.strategy.scope():
             start = begin(
@@ -283,6 +264,39 @@ def train(
     saved.unlink(missing_ok=True)
     if as_json:
         print(json.dumps(report, ensure_ascii=False))
+
+
+def _plan(
+    spec: ModelSpec,
+    independent: bool,
+    *,
+    weights: str | None,
+    epochs: int,
+    freeze: int | None,
+    frames: int,
+    lead_in: int | None,
+    horizon: int | None,
+    start_resolution: int | None,
+    best: str | None,
+    **more: Any,
+) -> Any:
+    """Return what to do, with what depends on the model, its start and the clips filled in."""
+    from movinet_convert.training.plan import Metric, Plan, default_metric
+    from movinet_convert.training.start import SCRATCH
+
+    led = (frames if lead_in is None else lead_in) if spec.streams else 0
+    given = ("batch", "rate", "final_rate", "patience", "seed", "smoothing", "ema", "weight_cap")
+    return Plan(
+        epochs=epochs,
+        freeze=min(epochs, (0 if weights == SCRATCH else FREEZE) if freeze is None else freeze),
+        frames=frames,
+        start_resolution=start_resolution or spec.resolution,
+        lead_in=led,
+        horizon=horizon or frames,
+        best=cast(Metric, best or default_metric(bool(led), independent)),
+        independent=independent,
+        **{name: more[name] for name in given},
+    )
 
 
 def _clips(
