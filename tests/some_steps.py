@@ -39,14 +39,16 @@ def main(data: Path, output: Path, divided: int) -> None:
     batches = Batches(clips, labels, 5.0, 4, 32, 4, augmentation=kind, part=part)
     keras.utils.set_random_seed(0)
     with devices.strategy.scope():
-        network = MoViNet("a0-stream", len(labels), 32)
+        network = MoViNet("a0lite-stream", len(labels), 32)
     step = Step(network, devices, PLAN, 4, frozen=False)
     answers = [step(*batches[0])]
     momenta = [v.numpy() for v in step.optimizer.variables if "momentum" in v.path]
     gradient = {f"gradient {i}": value for i, value in enumerate(momenta)}
     answers += [step(*batches[index]) for index in range(1, 4)]
+    moving = [v.numpy() for v in network.non_trainable_variables if "moving" in v.path]
     if devices.first:
-        np.savez(output, answers=np.array(answers), **gradient)
+        statistics = {f"statistics {i}": value for i, value in enumerate(moving)}
+        np.savez(output, answers=np.array(answers), **gradient, **statistics)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from movinet_convert.training.batches import Batches
 from movinet_convert.training.devices import Devices
+from movinet_convert.training.fit import some_batches
+from movinet_convert.training.reading import Augmentation
+from movinet_models.clips import find_clips
 from movinet_models.figures import LABELS, clips, render
 from movinet_runtime.errors import UsageError
 from movinet_runtime.outputs.video import save_frames
@@ -83,13 +88,16 @@ def cluster(machines: int) -> list[dict[str, str]]:
 
 
 def same(one: Path, other: Path) -> None:
-    """Compare the losses of four steps, and the gradient of the first as the optimizer has it."""
+    """Compare the losses of four steps, the norms' statistics after them, and the gradient of
+    the first as the optimizer has it."""
     with np.load(one) as first, np.load(other) as second:
         np.testing.assert_allclose(first["answers"], second["answers"], rtol=1e-5)
         gradients = [name for name in first.files if name.startswith("gradient")]
         scale = max(float(np.abs(first[name]).max()) for name in gradients)
         for name in gradients:
             np.testing.assert_allclose(first[name], second[name], atol=1e-5 * scale, rtol=1e-3)
+        for name in (name for name in first.files if name.startswith("statistics")):
+            np.testing.assert_allclose(first[name], second[name], rtol=1e-3, atol=1e-6)
 
 
 def test_two_cards_train_what_one_does(data: Path, alone: Path, tmp_path: Path) -> None:
@@ -123,12 +131,30 @@ def test_machines_that_were_told_different_things(data: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "value", ["{", "[]", '{"cluster": {"worker": ["a:1"]}, "task": {"index": 1}}']
+    "value",
+    [
+        "{",
+        "[]",
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "ps", "index": 0}}',
+    ],
 )
 def test_a_damaged_cluster_is_one_line(data: Path, tmp_path: Path, value: str) -> None:
     (said,) = finish(train(data, tmp_path / "m.keras", TF_CONFIG=value), code=2)
     assert "TF_CONFIG must be like {" in said
     assert "Traceback" not in said
+
+
+def test_lost_norms_are_measured_on_the_same_clips_everywhere(data: Path) -> None:
+    """A start from folded weights measures statistics before the first step: on whole batches."""
+    found = find_clips(data)
+    labels = sorted({clip.label for clip in found})
+    make = partial(Batches, found, labels, 5.0, 4, 32, 4, augmentation=Augmentation())
+    wanted = list(some_batches(make()))
+    assert len(wanted[0][0]) == 4
+    for machine in range(2):
+        for one, other in zip(wanted, some_batches(make(part=(machine, 2))), strict=True):
+            np.testing.assert_array_equal(one[0], other[0])
 
 
 def test_a_batch_is_shared_out_equally() -> None:

@@ -95,7 +95,7 @@ def recurrence(
 def test_fit_bounds_averages_also_with_a_lead_in(
     collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What passes through the graph that Keras trains, in batches of both lengths; and what it
+    """What passes through the graph that is trained, in batches of both lengths; and what it
     learnt answers, for any number of frames at once, as the runtime does frame by frame."""
     seen: list[tuple[np.ndarray, np.ndarray, float, np.ndarray]] = []
     plain = network_module._running_mean
@@ -153,6 +153,35 @@ def test_a_lead_in_is_the_stream_before_without_a_gradient(lead_in: int) -> None
     for answer in (graph, lambda x: frame_by_frame(network, x, 6, 3)):
         found = answer(tf.constant(video)).numpy()
         np.testing.assert_allclose(found, wanted, atol=1e-5 * np.ptp(wanted))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_no_gradient_passes_a_lead_in(policy: str) -> None:
+    """That of the clip alone, begun with the states that the network in inference gives."""
+    keras.config.set_dtype_policy(policy)
+    try:
+        network = small()
+        network.dropout.rate = 0.0
+        rng = np.random.default_rng(0)
+        video = rng.integers(0, 256, (2, 11, 32, 32, 3), dtype=np.uint8)
+        pictures = video / np.float32(255)
+        variables = [variable.value for variable in network.trainable_variables]
+        states = network.stream(pictures[:, :5], horizon=3)[1]
+        before = {name: tf.constant(state.numpy()) for name, state in states.items()}
+        with tf.GradientTape() as tape:
+            logits = network.stream(pictures[:, 5:], before, training=True, horizon=3)[0]
+            wanted = tape.gradient(tf.reduce_sum(logits[..., 0]), variables)
+        network = small()  # the first pass has moved the norms' statistics
+        network.dropout.rate = 0.0
+        variables = [variable.value for variable in network.trainable_variables]
+        with tf.GradientTape() as tape:
+            logits = frame_by_frame(network, tf.constant(video), 6, 3, training=True)
+            found = tape.gradient(tf.reduce_sum(logits[..., 0]), variables)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    scale = max(float(np.abs(value).max()) for value in wanted)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4 * scale)
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 5, 10, 50])
@@ -288,6 +317,21 @@ def test_figures_of_answers() -> None:
     last = np.eye(6, dtype=bool)[[5, 5]]
     many = Answers(last, np.array([[5, 4, 3, 2, 1, 0.0], [0, 0, 0, 0, 0, 9.0]]))
     assert (many.top1(), many.top5()) == (0.5, 0.5)
+
+
+def test_answers_that_tie_are_taken_together() -> None:
+    """scikit-learn's average_precision_score([1, 0, 1, 0], [x, x, x, x]) is 0.5, in any order."""
+    for shown in ([1, 1, 0, 0], [0, 0, 1, 1]):
+        truth = np.array([shown, [1, 0, 0, 0]], bool).T
+        tied = Answers(truth, np.zeros((4, 2), np.float32), independent=True)
+        assert tied.average_precisions() == [pytest.approx(0.5), pytest.approx(0.25)]
+    rare = np.array([[-9.0], [-12.0], [-12.0], [-13.0]], np.float32)
+    for count in (1, 3, 4):  # the best cut may be below the last clip, and anywhere near 0
+        truth = np.zeros((5, 1), bool)
+        truth[:count] = True
+        answers = Answers(truth, np.concatenate([rare, [[-20.0]]]), independent=True)
+        chosen = 1 / (1 + np.exp(-answers.logits[:, 0])) >= answers.thresholds()[0]
+        assert chosen.sum() == count
 
 
 def epoch(**more: Any) -> Epoch:

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from movinet_benchmarks.fidelity import measures_of
 from movinet_convert.training.report import scores
 from movinet_convert.training.validation import Answers
 from movinet_models.clips import collect, find_clips
@@ -51,6 +53,28 @@ def test_a_table_of_several_labels(table: Path, tmp_path: Path) -> None:
     (tmp_path / "no.csv").write_text("path,name\na.mp4,b\n", "utf-8")
     with pytest.raises(UsageError, match="needs the columns path and label, or path and labels"):
         find_clips(tmp_path / "no.csv")
+    (tmp_path / "both.csv").write_text("path,label,labels\na.mp4,b,\n", "utf-8")
+    with pytest.raises(UsageError, match="has both columns label and labels"):
+        find_clips(tmp_path / "both.csv")
+
+
+def test_each_class_has_its_share_on_both_sides(table: Path) -> None:
+    """Also one that occurs only beside rarer ones."""
+    clips = [clip for clip in find_clips(table) if clip.labels][:9]
+    names = [("x", "a"), ("x", "a"), ("x", "b"), ("x", "b"), ("x", "c"), ("x", "c"), (), (), ("a",)]
+    for seed in range(30):
+        listed = [
+            replace(clip, label=shown[0] if shown else "", more=shown[1:])
+            for clip, shown in zip(clips, names, strict=True)
+        ]
+        found = collect(listed, 0.3, seed)
+        for split in ("train", "validation"):
+            assert {label for clip in found.of(split) for label in clip.labels} == {*"abcx"}
+
+
+def test_one_class_is_compared_as_well() -> None:
+    found = measures_of(np.array([[1.0], [2.0]]), np.array([[1.0], [2.1]]))
+    assert (found.agreement, found.decided) == (1.0, 1.0)
 
 
 def test_figures_of_independent_classes() -> None:
@@ -88,6 +112,8 @@ def test_each_class_has_a_probability_and_a_threshold_of_its_own() -> None:
     assert asked == [("start", "a"), ("end", "a")]
     with pytest.raises(UsageError, match=r"not off 0\.5 and on 0\.3"):
         list(events(stream, off=0.5))
+    high = predictions([[0.9, 0.1]] * 5, [0.8, 0.8])
+    assert [event.kind for event in events(high, off=0.6)] == ["start", "end"]
     huge = Prediction(0, np.array([1000.0, -1000.0], np.float32), ["a", "b"], 0.0, [0.5, 0.5])
     assert huge.probabilities.tolist() == [1.0, 0.0]
 

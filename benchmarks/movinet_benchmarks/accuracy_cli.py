@@ -96,7 +96,8 @@ def accuracy(
     protocol = _protocol(loaded, frames, fit, published)
     one_set = all(list(model.labels) == list(loaded[0].labels) for model in loaded)
     listed = find_clips(data, videos, loaded[0].labels if one_set else None, min_classes=1)
-    chosen = _to_judge([clip for clip in listed if clip.labels])
+    shown = _to_judge(listed)
+    chosen = [clip for clip in shown if clip.labels]
     clips = [clip for clip in chosen if clip.path.exists()]
     missing = len(chosen) - len(clips)
     lost = next((clip.path for clip in chosen if not clip.path.exists()), None)
@@ -110,7 +111,7 @@ def accuracy(
     def say(line: str) -> None:
         console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
-    if empty := sum(not clip.labels for clip in listed):
+    if empty := len(shown) - len(chosen):
         say(f"{empty} clips show none of the classes: left out, since no answer would be right")
     if missing:
         say(f"{missing} of {len(chosen)} videos are missing; the first: {lost}")

@@ -200,8 +200,8 @@ def measures_of(found: Logits, reference: Logits) -> Measures:
     best = reference.argmax(axis=1)
     # argmax takes NaN for the largest, and might be right by chance.
     agree = (found.argmax(axis=1) == best) & np.isfinite(found).all(axis=1)
-    two = np.partition(reference, -2, axis=1)[:, -2:]
-    decided = two[:, 1] - two[:, 0] > MARGIN
+    second = np.sort(reference, axis=1)[:, -2:-1]  # none where there is one class
+    decided = (reference.max(axis=1, keepdims=True) - second > MARGIN).all(axis=1)
     kl = None
     if np.isfinite(found).all():
         p, q = _log_softmax(reference), _log_softmax(found)

@@ -24,6 +24,7 @@ __all__ = [
     "keras",
     "ops",
     "saved_model_pb2",
+    "shared_batch_norm",
     "skip_graph_optimization",
     "tf",
 ]
@@ -41,6 +42,18 @@ def fused_batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any
         x, gamma, beta, epsilon=epsilon, is_training=True
     )
     return y, mean, variance
+
+
+def shared_batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """As :func:`fused_batch_norm`, by the statistics of what all devices have."""
+    context = tf.distribute.get_replica_context()
+    values = tf.cast(x, tf.float32)
+    own = [tf.reduce_mean(values, (0, 1, 2)), tf.reduce_mean(tf.square(values), (0, 1, 2))]
+    mean, square = context.all_reduce("MEAN", own)
+    variance = square - tf.square(mean)
+    y = tf.nn.batch_normalization(values, mean, variance, beta, gamma, epsilon)
+    count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]) * context.num_replicas_in_sync, tf.float32)
+    return tf.cast(y, x.dtype), mean, variance * count / (count - 1)
 
 
 def skip_graph_optimization() -> None:

@@ -92,9 +92,7 @@ class ConvUnit(keras.layers.Layer):  # type: ignore[misc]
             self.conv.build((None, None, None, unit.kernel[2]))
         self.norm = None
         if unit.norm:
-            self.norm = FusedNorm(
-                epsilon=NORM_EPSILON, momentum=NORM_MOMENTUM, synchronized=True, name="norm"
-            )
+            self.norm = FusedNorm(epsilon=NORM_EPSILON, momentum=NORM_MOMENTUM, name="norm")
             self.norm.build((None, None, None, unit.channels))
         self.built = True
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from movinet_convert.backend import devices_in_step, fused_batch_norm, keras
+from movinet_convert.backend import devices_in_step, fused_batch_norm, keras, shared_batch_norm
 
 Tensor = Any  # a Keras tensor: symbolic, or of TensorFlow
 
@@ -48,9 +48,10 @@ class FusedNorm(keras.layers.BatchNormalization):  # type: ignore[misc]
             self.observed.add(x)
         if not (training and self.trainable):
             return super().call(x, training=False)
-        if devices_in_step() > 1:  # the statistics of the whole batch, summed over devices
-            return super().call(x, training=True)
-        y, mean, variance = fused_batch_norm(x, self.gamma, self.beta, self.epsilon)
+        normalize = fused_batch_norm
+        if devices_in_step() > 1:
+            normalize = shared_batch_norm
+        y, mean, variance = normalize(x, self.gamma, self.beta, self.epsilon)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + value * (1 - self.momentum))
         return y

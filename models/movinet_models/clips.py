@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -160,7 +159,9 @@ def find_clips(
     else:
         clips = _of_file(data, videos or data.parent, labels)
     classes = {label for clip in clips for label in clip.labels}
-    if len(classes) < (1 if any(clip.independent for clip in clips) else min_classes):
+    if any(clip.independent for clip in clips):
+        min_classes = 1
+    if len(classes) < min_classes:
         raise UsageError(
             f"{data} has {len(classes)} classes; at least {'two' if min_classes == 2 else 'one'} "
             "needed: a sub-folder of clips for each class, a CSV with path,label[,split], or "
@@ -285,7 +286,9 @@ def _of_table(text: str, table: Path, videos: Path) -> list[LabelledClip]:
         for row in rows:
             where = f"{table}, line {rows.line_num}"
             path, label, several = row.get("path"), row.get("label"), row.get(SEVERAL)
-            if not path or not ((label or "").strip() or (several is not None and label is None)):
+            if label is not None and several is not None:
+                raise UsageError(f"{table} has both columns label and labels: which one counts?")
+            if not path or (several is None and not (label or "").strip()):
                 raise UsageError(f"{where}: needs the columns path and label, or path and labels")
             names = [label or ""] if several is None else several.split(SEPARATOR)
             names = list(dict.fromkeys(filter(None, (name.strip() for name in names)))) or [""]
@@ -394,10 +397,10 @@ def _divided(clips: Sequence[LabelledClip], share: float, seed: int) -> list[Lab
     said = {clip.group: clip.split for clip in clips if clip.split is not None}
     clips = [replace(clip, split=clip.split or said.get(clip.group)) for clip in clips]
     own = [clip for clip in clips if clip.split is None]
-    count = Counter(label for clip in own for label in clip.labels)
-    rarest = [min(clip.labels, key=lambda label: count[label], default="") for clip in own]
-    back = held_back(rarest, [clip.group for clip in own], share, seed)
-    sides = iter([VALIDATION if one else TRAIN for one in back])
+    shown = [(label, clip.group) for clip in own for label in clip.labels or ("",)]
+    back = held_back([label for label, _ in shown], [group for _, group in shown], share, seed)
+    kept = {group for (_, group), one in zip(shown, back, strict=True) if one}
+    sides = iter([VALIDATION if clip.group in kept else TRAIN for clip in own])
     return [clip if clip.split else replace(clip, split=next(sides)) for clip in clips]
 
 

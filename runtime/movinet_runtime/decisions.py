@@ -164,6 +164,13 @@ class _Track:
     peak: float = 0.0
 
 
+def _check(on: Array, off: Array) -> None:
+    wrong = np.flatnonzero(~((off > 0) & (off <= on) & (on <= 1))).tolist()
+    if wrong:
+        low, high = off[wrong[0]], on[wrong[0]]
+        raise UsageError(f"events need 0 < off <= on <= 1, not off {low:g} and on {high:g}")
+
+
 class EventTracker:
     """Turns the probabilities of one stream into starts and ends of actions.
 
@@ -189,7 +196,9 @@ class EventTracker:
         selection: Selection | None = None,
     ) -> None:
         self._on, self._off, self._least = on, off, min_duration
-        self._levels(1, None)
+        highest = 1.0 if on is None else on  # a model may say any
+        _check(np.array([highest]), np.array([0.7 * highest if off is None else off]))
+        self._on_off: tuple[Array, Array] | None = None
         self._selection = selection or Selection()
         self._tracks: dict[str, _Track] = {}
         self._time, self._index = 0.0, 0
@@ -204,16 +213,19 @@ class EventTracker:
             raise UsageError("events need times in seconds: Prediction(..., time=...)")
         self._time, self._index = prediction.time, prediction.index
         probabilities = prediction.probabilities
-        on, off = self._levels(len(probabilities), prediction.thresholds)
+        if self._on_off is None:
+            self._on_off = self.levels(len(probabilities), prediction.thresholds)
+            self._places = {label: i for i, label in enumerate(prediction.labels)}
+        on, off = self._on_off
         likely = {prediction.labels[i] for i in np.flatnonzero(probabilities >= off).tolist()}
-        seen = zip(probabilities.tolist(), on.tolist(), off.tolist(), strict=True)
-        values = dict(zip(prediction.labels, seen, strict=True))
         found = []
         for label in sorted(likely | self._tracks.keys()):
             if not self._selection.is_event(label):
                 continue
             track = self._tracks.setdefault(label, _Track())
-            event = self._follow(track, label, *values[label])
+            i = self._places[label]
+            levels = float(on[i]), float(off[i])
+            event = self._follow(track, label, float(probabilities[i]), *levels)
             if event is not None:
                 found.append(event)
             if not track.active and track.since is None:
@@ -231,8 +243,14 @@ class EventTracker:
         self._tracks.clear()
         return ends
 
-    def _levels(self, classes: int, thresholds: Sequence[float] | None) -> tuple[Array, Array]:
+    def levels(
+        self, classes: int, thresholds: Sequence[float] | None = None
+    ) -> tuple[Array, Array]:
         """Return the upper and the lower threshold of each class.
+
+        Args:
+            classes: their number.
+            thresholds: of classes that do not exclude each other; None: they do.
 
         Raises:
             UsageError: they are no hysteresis.
@@ -240,11 +258,7 @@ class EventTracker:
         own = ON if thresholds is None else np.asarray(thresholds)
         on: Array = np.full(classes, own if self._on is None else self._on)
         off: Array = 0.7 * on if self._off is None else np.full(classes, self._off)
-        if not ((off > 0) & (off <= on) & (on <= 1)).all():
-            wrong = int(np.argmin((off > 0) & (off <= on) & (on <= 1)))
-            raise UsageError(
-                f"events need 0 < off <= on <= 1, not off {off[wrong]:g} and on {on[wrong]:g}"
-            )
+        _check(on, off)
         return on, off
 
     def _follow(

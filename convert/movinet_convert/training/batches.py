@@ -15,6 +15,7 @@ from movinet_convert.training.reading import Augmentation, Cache, Video, read_or
 from movinet_models.clips import LabelledClip
 from movinet_runtime.errors import SourceError
 
+NONE = ""  # stands for all classes where a clip shows none
 Batch = tuple[Video, Array, Array]
 LED_OF = 4  # batches, all but one begin with a lead-in
 READERS, AHEAD = 2, 4  # threads, and batches that wait
@@ -85,7 +86,7 @@ class Batches:
             video[i, :count] = pictures
             video[i, count:] = video[i, count - 1]
             truth[i, :, [self.labels.index(label) for label in clip.labels]] = 1
-            rarest = max((self.class_weights.get(x, 1.0) for x in clip.labels), default=1.0)
+            rarest = max(self.class_weights.get(label, 1.0) for label in clip.labels or (NONE,))
             weights[i] = self._weights(count) * rarest
         if self.augmentation and self.augmentation.mixup:
             rng = np.random.default_rng([self.seed, self.epoch, len(self.clips), index])

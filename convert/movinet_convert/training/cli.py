@@ -65,7 +65,7 @@ def train(
         int | None,
         typer.Option(
             min=0,
-            help="Frames of another clip before every other clip, which do not count: as in a "
+            help="Frames of another clip before most clips, which do not count: as in a "
             "stream that goes on for ever. Default: --frames in a stream model, which cameras "
             "need; 0 for clips alone.",
         ),
@@ -228,6 +228,7 @@ def train(
             )
         network = start.network
         _say_start(console, start, clips)
+        _say_devices(console, devices, batch)
         speeds = (1 / speed, speed)
         augmentation = Augmentation(
             (crop, 1.0), flip=flip, colour=colour, speed=speeds, erase=erase, mixup=mixup
@@ -416,6 +417,15 @@ def _say_start(console: Console, start: Any, clips: Any) -> None:
         _say(console, [f"{known} clips of validation were trained on by the weights before"])
     if start.network.spec.gated:
         console.print(f"gate {start.network.gate}", style="dim")
+
+
+def _say_devices(console: Console, devices: Any, batch: int) -> None:
+    if devices.count == 1:
+        return
+    own = f", this is machine {devices.machine} of {devices.machines}" * (devices.machines > 1)
+    console.print(f"{devices.count} devices{own}", style="dim", highlight=False)
+    if batch >= devices.count and batch % devices.count:
+        _say(console, [f"batches of {devices.divisible(batch)} clips: equal parts of all devices"])
 
 
 def _say_epoch(console: Console, number: int, epochs: int, epoch: Any) -> None:

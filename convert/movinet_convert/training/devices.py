@@ -14,7 +14,16 @@ from movinet_convert.parameters import Array
 from movinet_runtime.errors import UsageError
 
 CLUSTER = "TF_CONFIG"
+KINDS = ("chief", "worker")  # in the order of their numbers
 EXAMPLE = '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}'
+# What collective operators end with when a machine is gone.
+STOPPED = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class Devices:
         def shared_out(*arrays: Any) -> list[Any]:
             try:
                 found = compiled(*map(self._parts, arrays))
-            except tf.errors.OpError as error:
+            except STOPPED as error:
                 if self.machines == 1:
                     raise
                 raise UsageError(
@@ -145,15 +154,12 @@ def found_devices() -> Devices:
         return Devices(tf.distribute.MirroredStrategy()) if len(cards) > 1 else one_device()
     try:
         about = json.loads(os.environ[CLUSTER])
-        machines, machine = list(about["cluster"]["worker"]), int(about["task"]["index"])
-        if set(about["cluster"]) != {"worker"} or not 0 <= machine < len(machines):
-            raise ValueError("it must name workers only, and which of them this is")
-    except (ValueError, KeyError, TypeError) as error:
-        example = {
-            "cluster": {"worker": ["a:2222", "b:2222"]},
-            "task": {"type": "worker", "index": 0},
-        }
-        raise UsageError(f"{CLUSTER} must be like {json.dumps(example)}: {error}") from error
+        machines = [(kind, i) for kind in KINDS for i in range(len(about["cluster"].get(kind, [])))]
+        if set(about["cluster"]) - set(KINDS):
+            raise ValueError(f"a cluster has {' and '.join(KINDS)} only")
+        machine = machines.index((about["task"]["type"], int(about["task"]["index"])))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{CLUSTER} must be like {EXAMPLE}: {error}") from error
     try:
         return Devices(tf.distribute.MultiWorkerMirroredStrategy(), machine, len(machines))
     except (tf.errors.OpError, RuntimeError, ValueError) as error:

@@ -1,8 +1,10 @@
 """The training loop: phases, epochs, checkpoints and the end."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from movinet_convert.backend import keras, skip_graph_optimization
 from movinet_convert.network import MoViNet, scaled
 from movinet_convert.norm import FusedNorm, Moments
-from movinet_convert.training.batches import Batches, ahead
+from movinet_convert.training.batches import NONE, Batches, ahead
 from movinet_convert.training.checkpoint import Checkpoint, Saved, restore
 from movinet_convert.training.devices import Devices, one_device
 from movinet_convert.training.plan import Epoch, Plan, best_epoch, stops
@@ -19,6 +21,7 @@ from movinet_convert.training.reading import Augmentation, Cache
 from movinet_convert.training.step import Step
 from movinet_convert.training.validation import Answers, Validator, streams_at_once
 from movinet_models.clips import TRAIN, VALIDATION, Collection, LabelledClip
+from movinet_runtime.errors import UsageError
 
 STATISTICS_BATCHES = 8
 SAVE_EVERY = 600.0  # seconds within an epoch
@@ -183,7 +186,8 @@ class Training:
 
 def some_batches(train: Batches) -> Iterable[Any]:
     """Return the batches that :func:`restore_statistics` measures."""
-    return (train[i] for i in range(min(STATISTICS_BATCHES, len(train))))
+    whole = replace(train, part=(0, 1))  # the same on all machines
+    return (whole[i] for i in range(min(STATISTICS_BATCHES, len(whole))))
 
 
 def restore_statistics(network: MoViNet, batches: Iterable[Any]) -> None:
@@ -217,23 +221,29 @@ def _batches(
     cache: Path | None,
 ) -> tuple[Batches, Batches]:
     spec, train, held = network.spec, clips.of(TRAIN), clips.of(VALIDATION)
-    counts = {label: sum(label in clip.labels for clip in train) for label in clips.labels}
-    fair = {label: len(train) / (len(counts) * count) for label, count in counts.items()}
+    counts = Counter(label for clip in train for label in clip.labels or (NONE,))
+    fair = {label: counts.total() / (len(counts) * count) for label, count in counts.items()}
     balance = {label: min(weight, plan.weight_cap) for label, weight in fair.items()}
     # Streams change their class from clip to clip.
     mixed = [held[i] for i in np.random.default_rng(plan.seed).permutation(len(held))]
 
+    batch = devices.divisible(min(plan.batch, len(train)))
+    if batch == devices.machines and (plan.lead_in or augmentation.mixup):
+        raise UsageError(
+            "a lead-in, and --mixup, take another clip of a machine's batch: give --batch "
+            f"{2 * batch} or more, or --lead-in 0"
+        )
     fps = spec.architecture.fps
     copies = None if cache is None else Cache.of(cache, spec.resolution, fps, augmentation)
 
-    def batches(chosen: list[LabelledClip], batch: int, **more: Any) -> Batches:
+    def batches(chosen: list[LabelledClip], size: int, **more: Any) -> Batches:
         return Batches(
             chosen,
             clips.labels,
             fps,
             plan.frames,
             spec.resolution,
-            batch,
+            size,
             spec.streams,
             seed=plan.seed,
             pool=pool,
@@ -244,7 +254,7 @@ def _batches(
     return (
         batches(
             train,
-            devices.divisible(min(plan.batch, len(train))),
+            batch,
             part=(devices.machine, devices.machines),
             lead_in=plan.lead_in,
             augmentation=augmentation,

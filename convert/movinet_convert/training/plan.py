@@ -27,7 +27,7 @@ class Plan:
         best: what makes an epoch the best one: right answers on validation clips (top1), their
             mean over the classes (macro), mean average precision (map), or the state carried
             from clip to clip (stream: top1, or map of classes that do not exclude each other).
-        lead_in: frames of another clip before every other clip, which do not count: the
+        lead_in: frames of another clip before most clips, which do not count: the
             stream has gone on for a while.
         horizon: frames that averages over time remember.
         seed: of order, augmentation and dropout.

@@ -55,7 +55,7 @@ def scores(
     if thresholds is None:
         said = np.eye(len(labels), dtype=bool)[answers.found]
     else:
-        said = 1 / (1 + np.exp(-answers.logits)) >= np.asarray(thresholds)
+        said = np.exp(-np.logaddexp(0, -answers.logits)) >= np.asarray(thresholds)
 
     def share(part: int, whole: int) -> float | None:
         return round(int(part) / int(whole), 4) if whole else None

@@ -14,6 +14,7 @@ from movinet_convert.training.batches import Batches
 STREAM_CLIPS = 40  # in a row, as `movinet accuracy --mode stream` shows them
 LEAST_IN_A_ROW = 10
 TOP = 5
+LEAST = 1e-6  # a threshold's distance from 0 and 1
 
 
 @dataclass(frozen=True)
@@ -65,23 +66,37 @@ class Answers:
         shifted = logits - logits.max(axis=1, keepdims=True)
         return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[self.truth]))
 
-    def _ranked(self, label: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        """Rank the clips by a class's probability: which show it, and the precisions so far."""
-        score = self.logits[:, label]
+    def _ranked(self, label: int) -> tuple[NDArray[np.float64], ...]:
+        """Rank the clips by a class's probability.
+
+        Returns:
+            The scores that differ, best first (of independent classes: logits); precision and
+            recall of all clips with at least each of them.
+        """
+        logits = self.logits.astype(np.float64)
+        score = logits[:, label]
         if not self.independent:
-            best = self.logits.max(axis=1)
-            score = score - best - np.log(np.exp(self.logits - best[:, None]).sum(axis=1))
-        hits = self.truth[np.argsort(-score, kind="stable"), label]
-        return hits, np.cumsum(hits) / np.arange(1, len(hits) + 1)
+            best = logits.max(axis=1)
+            score = score - best - np.log(np.exp(logits - best[:, None]).sum(axis=1))
+        order = np.argsort(-score)
+        ends = np.flatnonzero(np.diff(score[order], append=-np.inf))
+        right = np.cumsum(self.truth[order, label])
+        return score[order][ends], right[ends] / (ends + 1), right[ends] / right[-1]
 
     def average_precisions(self) -> list[float | None]:
         """Return each class's average precision over the clips ranked by its probability.
 
-        The mean of the precision at each of its clips, best first (as in scikit-learn's
-        average_precision_score); None for a class without clips.
+        The mean of the precisions at each probability, weighted by the recall that it adds (as
+        scikit-learn's average_precision_score); None for a class without clips.
         """
-        ranked = (self._ranked(label) for label in range(self.logits.shape[1]))
-        return [float(precision[hits].mean()) if hits.any() else None for hits, precision in ranked]
+        found: list[float | None] = []
+        for label, shown in enumerate(self.truth.T):
+            if not shown.any():
+                found.append(None)
+                continue
+            _, precision, recall = self._ranked(label)
+            found.append(float((np.diff(recall, prepend=0.0) * precision).sum()))
+        return found
 
     def mean_average_precision(self) -> float:
         """Return the mean of the average precisions of the classes that occur."""
@@ -90,20 +105,19 @@ class Answers:
     def thresholds(self) -> list[float]:
         """Return for each independent class the probability from which on it is an answer.
 
-        The one with the best F1 on these clips, half way to the next lower probability; 0.5 for
-        a class that no clip, or every clip, shows.
+        The one with the best F1 on these clips, half way (in logits) to the next lower
+        probability; 0.5 for a class that no clip, or every clip, shows.
         """
         found = []
-        for label in range(self.logits.shape[1]):
-            hits, precision = self._ranked(label)
-            if hits.all() or not hits.any():
+        for label, shown in enumerate(self.truth.T):
+            if shown.all() or not shown.any():
                 found.append(0.5)
                 continue
-            recall = np.cumsum(hits) / hits.sum()
+            logits, precision, recall = self._ranked(label)
             best = int(np.argmax(2 * precision * recall / np.maximum(precision + recall, 1e-9)))
-            logits = -np.sort(-self.logits[:, label].astype(np.float64))
-            between = logits[best : best + 2].mean()
-            found.append(round(float(np.clip(1 / (1 + np.exp(-between)), 0.01, 0.99)), 4))
+            below = logits[best + 1] if best + 1 < len(logits) else logits[best] - 1
+            between = (logits[best] + below) / 2
+            found.append(float(np.clip(1 / (1 + np.exp(-between)), LEAST, 1 - LEAST)))
         return found
 
 

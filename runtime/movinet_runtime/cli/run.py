@@ -213,6 +213,7 @@ def run(
     reset = on_loss == "reset"
     stream = Stream(classifier, Smoother(smooth, mean), FITS[fit], reset)
     tracker = EventTracker(on, off, min_duration, selection)
+    tracker.levels(len(classifier.labels), classifier.thresholds)  # before a camera is opened
     if load_state is not None:
         classifier.load_state(load_state)
     rate = classifier.fps if fps is None else fps
