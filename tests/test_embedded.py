@@ -72,7 +72,7 @@ def test_it_tells_clips_apart_by_their_order(model: StreamModel) -> None:
     for clip in clips("test", 20 * len(LABELS)):
         video = render(clip, side=96)
         for judge in found.values():
-            judge.show(video, clip.label)
+            judge.show(video, [clip.label])
     chosen = [i for i, label in enumerate(LABELS) if label in pairs]
 
     def share(mode: str, classes: list[int] | None = None) -> float:
