@@ -25,13 +25,13 @@ ACTS = ("jumping jacks", "picking up")
 def main() -> None:
     """Three commands of the toolkit, as a user would give them."""
     OUT.mkdir(exist_ok=True)
-    clip, model = OUT / "figure.gif", OUT / "figures-a0-int8.tflite"
+    clip, model = OUT / "figure.gif", OUT / "figures-a0-dynamic.tflite"
     rng = np.random.default_rng(SEED)
     script = [(ACTIONS[act], SECONDS) for act in ACTS]
     scene = replace(Scene.random(rng, SIDE), occluder=None)
     save_frames(clip, scene.frames(script, FPS, rng), FPS)
     print(f"demo: {clip}, a drawn figure: {', then '.join(ACTS)}")
-    export = ("export", "a0-stream", "--weights", "embedded", "--quantize", "int8")
+    export = ("export", "a0-stream", "--weights", "embedded", "--quantize", "dynamic")
     movinet(*export, "--clip", clip, "--output", model)
     movinet("run", clip, "--model", model, "--top-k", "5", "--save", OUT / "demo.gif")
     print(f"\nsee {OUT / 'demo.gif'}")

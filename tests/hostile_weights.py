@@ -14,7 +14,7 @@ import numpy as np
 
 from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.parameters import random_weights
-from movinet_convert.quantize import VARIANTS, Statistics
+from movinet_convert.quantize import TRANSFORMS, Statistics
 from movinet_convert.sources import load_weights
 from movinet_convert.sources.keras import save_npz
 from movinet_models.family import lookup
@@ -33,8 +33,8 @@ def whole(folder: Path) -> dict[str, Path]:
     weights = random_weights(SPEC, 3)
     graph = stream_graph.build(SPEC, weights)
     sources = {"tflite": folder / "float.tflite", "int8": folder / "int8.tflite"}
-    for variant, path in (("float32", sources["tflite"]), ("int8", sources["int8"])):
-        changed = VARIANTS[variant](graph, Statistics())
+    for variant, path in (("float32", sources["tflite"]), ("dynamic-si8", sources["int8"])):
+        changed = TRANSFORMS[variant](graph, Statistics())
         path.write_bytes(flatbuffer.serialize(changed, "x", {}))
     sources["pth"] = save_weights(weights, folder / "weights.pth")
     sources["npz"] = folder / "weights.npz"

@@ -15,11 +15,13 @@ from movinet_benchmarks.arm.decode import decoded
 from movinet_benchmarks.arm.emulate import Emulation, emulate, find_core
 from movinet_benchmarks.arm.root import assemble, missing_tools
 from movinet_benchmarks.measure import frames_for
+from movinet_models.family import lookup
+from movinet_models.variants import variants_of
 from movinet_runtime.errors import MissingPackageError, MovinetError, UsageError
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 BASELINE = Path(__file__).parent / "data" / "bench" / "baseline.json"
-ERROR = {"float32": 1e-3} | dict.fromkeys(("float16", "mixed", "wide", "dynamic", "int8"), 0.05)
+ERROR = {"float32": 1e-3} | dict.fromkeys(variants_of(lookup("a0-stream"))[1:], 0.05)
 FRAMES = 8
 BOARDS = ("cortex-a72", "cortex-a76")
 
@@ -57,7 +59,7 @@ def test_boards_answer_as_this_machine_does(
     for (variant, core), one in emulated.items():
         assert one.error <= ERROR[variant], (variant, core)
         assert one.frames == FRAMES
-        if variant in ("float32", "int8"):
+        if variant in ("float32", "dynamic-si8"):
             assert one.agreement == 1, (variant, core)
 
 
@@ -87,11 +89,11 @@ def test_half_precision_pays_where_a_core_has_it(
         one, whole = emulated[variant, core], emulated["float32", core]
         return one.instructions / whole.instructions
 
-    assert share("mixed", "cortex-a76") < 0.65
-    assert share("mixed", "cortex-a72") > 0.9
+    assert share("half", "cortex-a76") < 0.58
+    assert share("half", "cortex-a72") > 1
     # int8 in the middle of the network: nothing after it is in half precision.
-    assert share("wide", "cortex-a76") > 0.7
-    assert share("wide", "cortex-a72") < share("mixed", "cortex-a72")
+    assert share("heavy", "cortex-a76") > 0.7
+    assert share("heavy", "cortex-a72") < 1
 
 
 def test_the_gate_on_the_committed_baseline(variants: dict[str, Path], tmp_path: Path) -> None:

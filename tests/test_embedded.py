@@ -91,7 +91,7 @@ def test_the_card_says_what_was_asked_for() -> None:
     rows = {(m[1], m[2]): (int(m[3]), float(m[4]), float(m[5])) for m in ROW.finditer(CARD)}
     assert set(rows) == {
         (variant, mode)
-        for variant in ("float32", "float16", "mixed", "dynamic", "int8")
+        for variant in ("float32", "float16", "half", "dynamic", "dynamic-si8")
         for mode in MODES
     }
     clip_count, top1, pairs = rows["float32", "clips"]
@@ -99,7 +99,7 @@ def test_the_card_says_what_was_asked_for() -> None:
     assert top1 >= 95
     assert pairs >= 92
     for mode in ("clips", "stream"):
-        for variant, points in (("float16", 0.2), ("dynamic", 0.2), ("int8", 0.5)):
+        for variant, points in (("float16", 0.2), ("dynamic", 0.2), ("dynamic-si8", 0.5)):
             assert abs(rows[variant, mode][1] - rows["float32", mode][1]) <= points, variant
     for mode in ("shuffled", "single"):
         assert rows["float32", mode][2] <= 60

@@ -11,8 +11,9 @@ from movinet_benchmarks.cli import _failures
 from movinet_benchmarks.fidelity import MAX_DB, Recording, Streams, compare, measures_of, record
 from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.parameters import random_weights
-from movinet_convert.quantize import VARIANTS, Statistics
+from movinet_convert.quantize import TRANSFORMS, Statistics
 from movinet_models.family import lookup
+from movinet_models.variants import variants_of
 from movinet_runtime.errors import ModelFileError, SourceError
 from tests.test_cli import movinet
 
@@ -93,8 +94,8 @@ def test_clips_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:
 def test_verify_is_a_gate(tmp_path: Path) -> None:
     spec = lookup("t0-stream").at(64)
     graph = stream_graph.build(spec, random_weights(spec, 6))
-    for variant, transform in VARIANTS.items():
-        content = flatbuffer.serialize(transform(graph, Statistics()), variant, {})
+    for variant in variants_of(spec):
+        content = flatbuffer.serialize(TRANSFORMS[variant](graph, Statistics()), variant, {})
         (tmp_path / f"{variant}.tflite").write_bytes(content)
     clips = tmp_path / "clip"
     clips.mkdir()

@@ -14,11 +14,10 @@ from movinet_convert.graph import Graph, Tensor
 from movinet_convert.parameters import random_weights
 from movinet_convert.quantize import (
     REDUCED_PRECISION,
-    VARIANTS,
+    TRANSFORMS,
     Statistics,
     int8_states,
     needs_ranges,
-    transform,
 )
 from movinet_convert.quantize.calibration import (
     Clips,
@@ -31,16 +30,18 @@ from movinet_convert.quantize.calibration import (
 from movinet_convert.quantize.rounding import CODES, rounded
 from movinet_convert.quantize.states import MIN_RANGE
 from movinet_models.family import MODEL_IDS, ModelSpec, lookup
+from movinet_models.variants import variants_of
 from movinet_runtime import StreamClassifier
 from movinet_runtime.errors import SourceError
 from movinet_runtime.inspection import inspect
 from movinet_runtime.model_file import ModelFile
 
 STREAMS = [model_id for model_id in MODEL_IDS if model_id.endswith("stream")]
-QUANTIZED = [variant for variant in VARIANTS if variant != "float32"]
+VARIANTS = variants_of(lookup("a0-stream"))
+QUANTIZED = VARIANTS[1:]
 # dB at 64 pixels with untrained weights, three frames: what must not be lost by accident. A5 is the
-# lowest of each, where single errors are amplified rather than averaged (wide 18, A4 33, A0 37).
-FLOORS = {"float16": 45.0, "mixed": 25.0, "wide": 15.0, "dynamic": 20.0, "int8": 20.0}
+# lowest of each, where single errors are amplified rather than averaged (heavy 18, A4 33, A0 37).
+FLOORS = {"float16": 45.0, "half": 25.0, "heavy": 15.0, "dynamic": 20.0, "dynamic-si8": 20.0}
 
 
 def write(graph: Graph, path: Path) -> Path:
@@ -57,11 +58,11 @@ def logits(path: Path, engine: str = "auto", frames: int = 3) -> np.ndarray:
 
 def variant_of(spec: ModelSpec, variant: str, graph: Graph) -> Graph:
     """Make a variant; the ranges of full int8 are those of noise."""
-    names = needs_ranges(spec, variant, graph)
+    names = needs_ranges(variant, graph)
     side = (spec.resolution, spec.resolution)
     clips = Clips([list(moving_noise(side, 40, seed)) for seed in (0, 5)], ["noise", "more"], [])
     ranges = observed_ranges(graph, names, clips) if names else {}
-    return transform(spec, variant)(graph, Statistics(ranges=ranges))
+    return TRANSFORMS[variant](graph, Statistics(ranges=ranges))
 
 
 def sqnr(found: np.ndarray, reference: np.ndarray) -> float:
@@ -93,11 +94,12 @@ def test_sizes_at_full_resolution(tmp_path: Path) -> None:
     }
     assert size["float16"] <= 0.52 * size["float32"]
     assert size["dynamic"] <= 0.32 * size["float32"]
-    assert size["int8"] <= 0.32 * size["float32"]
+    assert size["dynamic-si8"] <= 0.32 * size["float32"]
     state_bytes = {
         variant: inspect(ModelFile.read(tmp_path / variant)).state_bytes for variant in VARIANTS
     }
-    assert state_bytes["int8"] <= 0.27 * state_bytes["float32"]
+    assert state_bytes["dynamic-si8"] <= 0.27 * state_bytes["float32"]
+    assert state_bytes["half"] <= 0.51 * state_bytes["float32"]
 
 
 def test_int8_states_follow_the_stream(tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_several_variants_at_once_with_calibration(
     clip = write_video(frames=60, fps=10)
     outputs = {variant: tmp_path / f"t0-{variant}.tflite" for variant in VARIANTS}
     done = export(lookup("t0-stream"), "random", outputs, resolution=64, calibrate=[str(clip)])
-    assert [one.variant for one in done] == list(VARIANTS)
+    assert [one.variant for one in done] == VARIANTS
     for one in done:
         about = ModelFile.read(one.path).metadata
         assert about["calibration"]["frames"] == 30
@@ -172,7 +174,7 @@ def test_several_variants_at_once_with_calibration(
 
 
 def test_without_clips_it_calibrates_on_drawn_figures(tmp_path: Path) -> None:
-    spec, outputs = lookup("t0-stream"), {"int8": tmp_path / "a.tflite"}
+    spec, outputs = lookup("t0-stream"), {"dynamic": tmp_path / "a.tflite"}
     (done,) = export(spec, "random", outputs, resolution=32, long_frames=20)
     assert any("drawn figures" in note for note in done.notes)
     assert ModelFile.read(done.path).metadata["calibration"]["clips"] == 24

@@ -11,9 +11,10 @@ import pytest
 
 from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.parameters import random_weights
-from movinet_convert.quantize import VARIANTS, Statistics
+from movinet_convert.quantize import TRANSFORMS, Statistics
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_models.family import lookup
+from movinet_models.variants import variants_of
 from movinet_runtime import StreamClassifier
 
 RUNTIME = Path(__file__).parents[1] / "runtime"
@@ -40,9 +41,9 @@ def test_the_same_logits_on_tflite_runtime(tmp_path: Path) -> None:
     graph = stream_graph.build(spec, random_weights(spec, 12))
     frames = list(moving_noise((64, 64), 6))
     np.save(tmp_path / "frames.npy", np.stack(frames))
-    paths = [tmp_path / f"{variant}.tflite" for variant in VARIANTS]
+    paths = [tmp_path / f"{variant}.tflite" for variant in variants_of(spec)]
     for path in paths:
-        variant = VARIANTS[path.stem](graph, Statistics())
+        variant = TRANSFORMS[path.stem](graph, Statistics())
         path.write_bytes(flatbuffer.serialize(variant, path.stem, {}))
     environment = os.environ | {"PYTHONPATH": str(RUNTIME)}
     command: list[str | Path] = [python, "-c", STEPS, tmp_path / "frames.npy", *paths]

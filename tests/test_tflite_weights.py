@@ -9,15 +9,17 @@ import pytest
 from movinet_benchmarks.fidelity import MARGIN, sqnr
 from movinet_convert import clip_graph, flatbuffer, metadata, stream_graph
 from movinet_convert.fold import folded
+from movinet_convert.frames import frames_apart
 from movinet_convert.graph import Graph
 from movinet_convert.parameters import Array, Weights, random_weights, units
 from movinet_convert.proof import compared, model_logits
-from movinet_convert.quantize import VARIANTS, Statistics, needs_ranges, transform
+from movinet_convert.quantize import TRANSFORMS, Statistics, needs_ranges
 from movinet_convert.quantize.calibration import moving_noise
 from movinet_convert.quantize.fixed import affine
 from movinet_convert.sources import LoadedWeights, load_weights
 from movinet_models.errors import WeightsError
 from movinet_models.family import GATES, Gate, ModelSpec, lookup
+from movinet_models.variants import VARIANTS, variants_of
 from movinet_runtime import open_frames
 from movinet_runtime.errors import UsageError
 from movinet_runtime.inspection import inspect
@@ -33,8 +35,8 @@ def written(spec: ModelSpec, weights: Weights, variant: str, path: Path, gate: G
     """Write a variant as export does, without measuring anything."""
     loaded = LoadedWeights(weights, "random:0", "0" * 64, gate if spec.gated else None)
     float_graph = ours(spec, loaded)
-    spans = dict.fromkeys(needs_ranges(spec, variant, float_graph), (-30.0, 30.0))
-    graph = transform(spec, variant)(float_graph, Statistics(ranges=spans))
+    spans = dict.fromkeys(needs_ranges(variant, float_graph), (-30.0, 30.0))
+    graph = frames_apart(TRANSFORMS[variant](float_graph, Statistics(ranges=spans)))
     labels = [f"action {i}" for i in range(CLASSES)]
     about = metadata.of_variant(metadata.describe(spec, loaded, labels), variant, graph)
     content = flatbuffer.serialize(graph, spec.id, metadata.buffers(about, graph))
@@ -53,19 +55,23 @@ def float_logits(spec: ModelSpec, loaded: LoadedWeights, pictures: np.ndarray) -
     return model_logits(flatbuffer.serialize(graph, "float32", {}), pictures)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("model_id", ["a0-stream", "a3-stream", "a0lite-stream", "t0-base"])
+@pytest.mark.parametrize(
+    ("model_id", "variant"),
+    [
+        (model_id, variant)
+        for model_id in ("a0-stream", "a3-stream", "a0lite-stream", "t0-base")
+        for variant in variants_of(lookup(model_id))
+    ],
+)
 def test_our_own_files_come_back(model_id: str, variant: str, tmp_path: Path) -> None:
     spec = lookup(model_id).at(SIDE)
-    if variant == "int8" and not spec.streams:
-        pytest.skip("base models have no states to keep in int8")
     weights = random_weights(spec, CLASSES, seed=5)
     path = written(spec, weights, variant, tmp_path / "model.tflite", "fifth")
     loaded = load_weights(str(path), lookup(model_id))
     assert loaded.labels == [f"action {i}" for i in range(CLASSES)]
     assert (loaded.resolution, loaded.classes, loaded.folded) == (SIDE, CLASSES, True)
     assert loaded.gate == ("fifth" if spec.gated else None)
-    assert (loaded.int8_share > 0.1) == (variant in ("mixed", "wide", "dynamic", "int8"))
+    assert (loaded.int8_share > 0.1) == ("i8" in VARIANTS[variant].recipe.split("_a")[0])
     original = loaded.original
     assert original is not None
     assert original.rounds == (loaded.int8_share > 0)
@@ -179,13 +185,13 @@ def test_the_published_network_is_read_to_float_s_precision(lite: LoadedWeights)
     assert compared(found, original.unrounded(pictures), "the file", 16, "noise").error < 1e-4
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", variants_of(lookup("a0lite-stream")))
 def test_the_published_network_in_every_variant(
     variant: str, lite: LoadedWeights, real_clips: list[np.ndarray], tmp_path: Path
 ) -> None:
     """One partition, and the published file's label where that file is decided."""
     spec = lookup("a0lite-stream")
-    graph = transform(spec, variant)(ours(spec, lite), Statistics(ranges=lite.ranges))
+    graph = frames_apart(TRANSFORMS[variant](ours(spec, lite), Statistics(ranges=lite.ranges)))
     content = flatbuffer.serialize(graph, variant, {})
     path = tmp_path / "lite.tflite"
     path.write_bytes(content)
@@ -221,9 +227,9 @@ def test_a_bias_fits_its_int32_where_weights_are_tiny(tmp_path: Path) -> None:
         weights[f"{name}/kernel"][:, :, 4:8] *= 1e-7
         weights[f"{name}/beta"][:8] = 3
     float_graph = ours(spec, LoadedWeights(weights, "random:0", "0"))
-    spans = dict.fromkeys(needs_ranges(spec, "int8", float_graph), (-30.0, 30.0))
+    spans = dict.fromkeys(needs_ranges("int8", float_graph), (-30.0, 30.0))
     with np.errstate(all="raise"):
-        graph = transform(spec, "int8")(float_graph, Statistics(ranges=spans))
+        graph = TRANSFORMS["int8"](float_graph, Statistics(ranges=spans))
     bias = graph.tensors["block0_layer0/feature/bias"]
     assert bias.data is not None
     assert bias.quantization is not None

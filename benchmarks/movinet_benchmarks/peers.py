@@ -40,10 +40,10 @@ from movinet_runtime.quiet import hide_native_messages_at_exit
 VARIANTS = {
     "float32": "float32",
     "float16": "float16",
-    "mixed": "float16",
-    "wide": "dynamic",
+    "half": "float16",
+    "heavy": "dynamic",
     "dynamic": "dynamic",
-    "int8": "int8",
+    "dynamic-si8": "int8",
 }
 REFERENCE = tuple(dict.fromkeys(VARIANTS.values()))
 CLIPS = ("carving_ice", "arm_wrestling", "cleaning_pool")

@@ -17,6 +17,7 @@ from rich.table import Table
 from movinet_benchmarks.fidelity import LONG_FRAMES
 from movinet_models.costs import MIN_SQNR_DB
 from movinet_models.family import GATES, Gate, ModelSpec, UnknownModelError, lookup
+from movinet_models.variants import FORMER, VARIANTS, best_here, named, variants_of
 from movinet_runtime.classifier import read_labels
 from movinet_runtime.cli.inspect import summary
 from movinet_runtime.cli.options import only_with
@@ -24,7 +25,8 @@ from movinet_runtime.errors import UsageError
 from movinet_runtime.files import writing, written_whole
 
 ALL, AUTO = "all", "auto"
-HALF = {"float16", "mixed", "wide", ALL, AUTO}  # with arithmetic in half precision
+MAY_BE_HALF = {"float16", "heavy", ALL, AUTO}
+STATES = ("frames", "buffers")
 
 
 def export(
@@ -61,8 +63,9 @@ def export(
         typer.Option(
             "--quantize",
             "-q",
-            help="float32 (default), float16, mixed, wide, dynamic, int8, all, or auto: the "
-            "fastest above --min-sqnr; repeat it for several.",
+            help="float32, float16, half, heavy, dynamic, dynamic-si8, int8 (relu6 networks), all, "
+            "or auto: the fastest above --min-sqnr; repeat it for several. Default: what this "
+            "machine's core runs best; base models float32. movinet models tells them apart.",
         ),
     ] = None,
     labels: Annotated[
@@ -106,9 +109,16 @@ def export(
     half_arithmetic: Annotated[
         bool,
         typer.Option(
-            help="float16, mixed, wide: let cores with half-precision arithmetic compute in it."
+            help="float16, heavy: let cores with half-precision arithmetic compute in it."
         ),
     ] = True,
+    states: Annotated[
+        str,
+        typer.Option(
+            help="frames: a state for each past frame, which nothing has to copy; buffers: one for "
+            "each layer, with the names and shapes of the published files."
+        ),
+    ] = STATES[0],
     long_frames: Annotated[
         int,
         typer.Option(
@@ -141,10 +151,12 @@ def export(
     except UnknownModelError as error:
         raise UsageError(str(error)) from error
     _check_options(spec, weights, quantize, calibrate, frames, gate, target, min_sqnr)
-    wanted = set(quantize or ["float32"])
-    only_with(context, wanted != {"float32"}, "quantized variants", "calibrate")
-    only_with(context, spec.streams, "stream models", "long_frames")
-    only_with(context, bool(wanted & HALF), "float16, mixed and wide", "half_arithmetic")
+    if states not in STATES:
+        raise UsageError(f"--states is {' or '.join(STATES)}, not '{states}'")
+    quantize, former = _variants(spec, quantize)
+    only_with(context, set(quantize) != {"float32"}, "quantized variants", "calibrate")
+    only_with(context, spec.streams, "stream models", "long_frames", "states")
+    only_with(context, bool({*quantize} & MAY_BE_HALF), "float16 and heavy", "half_arithmetic")
     names = None if labels is None else read_labels(labels)
     auto = quantize == [AUTO]
     if auto:
@@ -161,8 +173,10 @@ def export(
             *columns, console=console, transient=True, disable=not console.is_terminal
         ) as progress,
     ):
-        outputs = _outputs(
-            spec.id, [ALL] if auto else quantize or ["float32"], Path(folder) if auto else output
+        outputs = (
+            _outputs(spec.id, variants_of(spec), Path(folder))
+            if auto
+            else _outputs(spec.id, quantize, output)
         )
         task = progress.add_task("starting", total=None)
 
@@ -188,6 +202,7 @@ def export(
             clip=clip,
             calibrate=() if calibrate == ["none"] else calibrate or None,
             half_arithmetic=half_arithmetic,
+            buffers=states == "buffers",
             force=force,
             report=report,
             long_frames=long_frames,
@@ -202,7 +217,7 @@ def export(
     else:
         if auto:
             Console().print(_choice_table(measured, done[0].variant, least, target))
-        _print(done)
+        _print(done, former)
 
 
 def _check_options(
@@ -238,15 +253,28 @@ def _check_options(
             raise UsageError(f"{option} is for --quantize auto")
 
 
-def _outputs(model_id: str, quantize: list[str], output: Path) -> dict[str, Path]:
-    """Name a file for each variant: a0-stream-dynamic.tflite in a folder, or the one given."""
-    from movinet_convert.quantize import VARIANTS
+def _variants(spec: ModelSpec, quantize: list[str] | None) -> tuple[list[str], list[str]]:
+    """Return the short names of what --quantize asks for, and notes on former names."""
+    if not quantize:
+        return [best_here(spec) if spec.streams else "float32"], []
+    if quantize == [AUTO]:
+        return quantize, []
+    if ALL in quantize:
+        return variants_of(spec), []
+    found, notes = [], []
+    for asked in quantize:
+        name = named(spec, asked)
+        if name is None:
+            known = ", ".join((*variants_of(spec), ALL, AUTO))
+            raise UsageError(f"{spec.id} has no variant '{asked}'; --quantize takes {known}")
+        if asked in FORMER and name == FORMER[asked]:
+            notes.append(f"'{asked}' is called {name} now: {VARIANTS[name].what}")
+        found.append(name)
+    return list(dict.fromkeys(found)), notes
 
-    unknown = [name for name in quantize if name not in (*VARIANTS, ALL)]
-    if unknown:
-        known = ", ".join((*VARIANTS, ALL, AUTO))
-        raise UsageError(f"no variant '{unknown[0]}'; --quantize takes {known}")
-    wanted = list(VARIANTS) if ALL in quantize else list(dict.fromkeys(quantize))
+
+def _outputs(model_id: str, wanted: list[str], output: Path) -> dict[str, Path]:
+    """Name a file for each variant: a0-stream-dynamic.tflite in a folder, or the one given."""
     if output.suffix.lower() == ".tflite" and not output.is_dir():
         if len(wanted) > 1:
             raise UsageError(f"{len(wanted)} variants cannot all be {output}: name a folder")
@@ -293,7 +321,7 @@ def _choice_table(measured: list[Any], chosen: str, min_sqnr: float, target: str
     return table
 
 
-def _print(done: list[Any]) -> None:
+def _print(done: list[Any], notes: list[str]) -> None:
     console = Console()
     for one in done:
         table = summary(one.inspection, title=str(one.path))
@@ -304,7 +332,7 @@ def _print(done: list[Any]) -> None:
         if one.fidelity is not None:
             table.add_row("against float32", _fidelity(one.fidelity))
         console.print(table)
-    for note in done[0].notes:
+    for note in (*done[0].notes, *notes):
         console.print(f"note: {note}", style="yellow", markup=False)
 
 

@@ -19,6 +19,7 @@ from movinet_benchmarks.fidelity import (
     record,
 )
 from movinet_convert import clip_graph, flatbuffer, metadata, stream_graph
+from movinet_convert.frames import frames_apart
 from movinet_convert.graph import Graph
 from movinet_convert.parameters import Array
 from movinet_convert.proof import (
@@ -29,12 +30,12 @@ from movinet_convert.proof import (
     model_logits,
 )
 from movinet_convert.quantize import (
-    HALF,
+    CALIBRATED,
+    MAY_BE_HALF,
     REDUCED_PRECISION,
+    TRANSFORMS,
     Statistics,
-    needs_moments,
     needs_ranges,
-    transform,
 )
 from movinet_convert.quantize.calibration import (
     Clips,
@@ -112,6 +113,7 @@ def export(
     clip: Path | None = None,
     calibrate: Sequence[str] | None = None,
     half_arithmetic: bool = True,
+    buffers: bool = False,
     force: bool = False,
     report: Say = lambda step: None,
     long_frames: int = LONG_FRAMES,
@@ -135,7 +137,9 @@ def export(
         calibrate: clips to calibrate int8 weights on
             (:func:`movinet_convert.quantize.calibration.read_clips`); None: drawn figures;
             empty: none, weights are rounded to the nearest.
-        half_arithmetic: let cores with half-precision arithmetic use it (float16, mixed, wide).
+        half_arithmetic: let cores with half-precision arithmetic use it (float16, heavy).
+        buffers: past frames in one state a layer, as published files have them, instead of one
+            state a frame (:mod:`movinet_convert.frames`).
         force: write files that do not compute what their source computes, and mark them.
         report: called with the name of each step before it starts.
         long_frames: length of the one stream through all those clips without a reset.
@@ -189,7 +193,8 @@ def export(
         made: list[tuple[bytes, Exported]] = []
         for variant, path in outputs.items():
             report(f"measuring {variant}")
-            transformed = transform(spec, variant)(graph, statistics)
+            transformed = TRANSFORMS[variant](graph, statistics)
+            transformed = transformed if buffers else frames_apart(transformed)
             draft = Path(folder) / path.name
             draft.write_bytes(_written(transformed, spec, about, variant, half_arithmetic))
             fidelity = None
@@ -287,13 +292,13 @@ def _statistics(
 ) -> tuple[Statistics, Clips | None, list[str]]:
     """Measure what the variants' transforms need to know, on clips."""
     notes: list[str] = []
-    needed = {name for v in variants for name in needs_ranges(spec, v, graph)}
+    needed = {name for v in variants for name in needs_ranges(v, graph)}
     # Clips that the user names say more about what the model will see than the source does.
     ranges = {} if calibrate else dict(loaded.ranges)
     unknown = sorted(needed - ranges.keys())
     if needed and not unknown:
         notes.append("ranges of int8 activations are the source's")
-    rounds = any(needs_moments(spec, v) for v in variants)
+    rounds = bool(variants & CALIBRATED)
     wanted = rounds and spec.streams and (calibrate is None or bool(calibrate))
     if not wanted and not unknown:
         if rounds:
@@ -328,7 +333,7 @@ def _written(
     description = metadata.of_variant(about, variant, graph)
     description["fidelity"] = None if fidelity is None else _summary(fidelity)
     named = metadata.buffers(description, graph)
-    if variant in HALF and half_arithmetic:
+    if variant in MAY_BE_HALF and half_arithmetic:
         named |= REDUCED_PRECISION
     content = flatbuffer.serialize(graph, f"MoViNet {spec.id} {variant}", named)
     return metadata.with_labels(content, description["labels"])

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 Activation = Literal["", "relu", "relu6", "relu_n1_to_1"]
 Shape = tuple[int, ...]
 # What an operator is to the network, where a transform must know: a dense layer behind the last
-# pooling; of a temporal convolution the reshape that makes a frame of what it reads, the frame as
-# it is buffered, the window over buffered frames and this one, and the convolution itself.
-Role = Literal["", "dense", "frame", "buffered", "window", "temporal"]
+# pooling; the count of frames and what averages over them; of a temporal convolution the reshape
+# that makes a frame of what it reads, the frame as it is buffered, the window over buffered frames
+# and this one, and the convolution itself.
+Role = Literal["", "dense", "time", "frame", "buffered", "window", "temporal"]
 
 
 @dataclass(frozen=True)
@@ -223,12 +224,14 @@ class Graph:
         """Whether each output of an input's name may share that input's memory.
 
         No operator may read the input after the one that writes the output, and that
-        one only if it works element by element on tensors of one shape.
+        one only if it works element by element on tensors of one shape. Inputs that are
+        outputs of another name, and their chains' ends, do not count: they change places.
         """
+        handed_on = set(self.inputs.values()) & set(self.outputs.values())
         return all(
             self._may_share(tensor, self.outputs[name])
             for name, tensor in self.inputs.items()
-            if name in self.outputs
+            if name in self.outputs and not {tensor, self.outputs[name]} & handed_on
         )
 
     def _may_share(self, source: str, target: str) -> bool:

@@ -42,9 +42,9 @@ def build(spec: ModelSpec, weights: Weights, gate: Gate = DEFAULT_GATE) -> Graph
     if spec.positional_encoding:
         positions = {layer.name: _position(builder, layer, count) for layer in spec.layers()}
     one = graph.constant("one", np.ones((1, 1, 1, 1), np.float32))
-    next_count = graph.binary("ADD", FRAME_COUNT, count, one)
+    next_count = _over_time(graph, "ADD", FRAME_COUNT, count, one)
     graph.output(FRAME_COUNT, next_count)
-    share = graph.binary("DIV", "frame_share", one, next_count)  # this frame's part: 1/(t+1)
+    share = _over_time(graph, "DIV", "frame_share", one, next_count)  # this frame's part: 1/(t+1)
 
     x = graph.reshape("frame", image, (1, side, side, 3))
     x = builder.activated("stem", x, stride=2)
@@ -129,10 +129,15 @@ def _running_mean(graph: Graph, name: str, pooled: str, share: str) -> str:
     """mean + (pooled - mean) / (t + 1)"""
     state = f"state_{name}_pool_buffer"
     mean = graph.input(state, graph.shape(pooled))
-    difference = graph.binary("SUB", f"{name}/pool/difference", pooled, mean)
-    change = graph.binary("MUL", f"{name}/pool/change", difference, share)
-    graph.output(state, graph.binary("ADD", state, mean, change))
+    difference = _over_time(graph, "SUB", f"{name}/pool/difference", pooled, mean)
+    change = _over_time(graph, "MUL", f"{name}/pool/change", difference, share)
+    graph.output(state, _over_time(graph, "ADD", state, mean, change))
     return state
+
+
+def _over_time(graph: Graph, kind: str, name: str, x: str, y: str) -> str:
+    """An operator on the count of frames, or on an average over them."""
+    return graph.give_role(graph.binary(kind, name, x, y), "time")
 
 
 def _position(builder: Builder, layer: Layer, count: str) -> str:
@@ -141,8 +146,12 @@ def _position(builder: Builder, layer: Layer, count: str) -> str:
     half = layer.se_inputs // 2
     exponent = -2.0 * np.arange(half, dtype=np.float32) / np.float32(2 * half)
     frequency = builder.channel_constant(f"{name}/frequency", np.float32(10_000.0) ** exponent)
-    angle = graph.binary("MUL", f"{name}/angle", count, frequency)
-    waves = [graph.unary(kind, f"{name}/{kind.lower()}", angle) for kind in ("SIN", "COS")]
-    encoding = graph.concat(f"{name}/encoding", waves, axis=3)
-    scale = np.full(1, builder.weights[f"{layer.name}/positional_scale"], np.float32)
-    return graph.binary("MUL", name, encoding, builder.channel_constant(f"{name}/scale", scale))
+    angle = _over_time(graph, "MUL", f"{name}/angle", count, frequency)
+    waves = [
+        graph.give_role(graph.unary(kind, f"{name}/{kind.lower()}", angle), "time")
+        for kind in ("SIN", "COS")
+    ]
+    encoding = graph.give_role(graph.concat(f"{name}/encoding", waves, axis=3), "time")
+    learned = np.full(1, builder.weights[f"{layer.name}/positional_scale"], np.float32)
+    scale = builder.channel_constant(f"{name}/scale", learned)
+    return _over_time(graph, "MUL", name, encoding, scale)

@@ -1,6 +1,6 @@
 """Inputs, outputs and states of a model: what they are called, and their number formats."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,41 @@ def pair(
     if len(shape) != 5 or shape[:2] != (1, 1) or shape[4] != 3:
         raise ModelFileError(f"{path}: its image is {shape} instead of (1, 1, height, width, 3)")
     return images[0], results[0], states
+
+
+def passed_on(signature: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
+    """Find states that the graph only hands on: the next one's value becomes this one's.
+
+    Args:
+        signature: tensors' indices by name, of ``inputs`` and of ``outputs``.
+
+    Returns:
+        By state, the state whose input is this one's output: a past frame and the one after it.
+    """
+    owner = {index: name for name, index in signature["inputs"].items()}
+    return {
+        name: owner[index]
+        for name, index in signature["outputs"].items()
+        if owner.get(index, name) != name
+    }
+
+
+def chains(states: Iterable[str], passed: Mapping[str, str], path: str) -> list[tuple[str, ...]]:
+    """Put states in the order in which they are passed on, the oldest first; each is in one.
+
+    Raises:
+        ModelFileError: one goes to two others, or round and round.
+    """
+    followers = set(passed.values())
+    found = []
+    for name in (name for name in states if name not in followers):
+        chain = [name]
+        while chain[-1] in passed and len(followers) == len(passed):
+            chain.append(passed[chain[-1]])
+        found.append(tuple(chain))
+    if len(followers) < len(passed) or not followers <= set().union(*found):
+        raise ModelFileError(f"{path}: a state of it is handed on to two others, or in a circle")
+    return found
 
 
 def check_state(state: State, specs: Mapping[str, TensorSpec]) -> None:

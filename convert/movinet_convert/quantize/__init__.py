@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from movinet_convert.graph import Graph
 from movinet_convert.quantize.calibration import Moments
-from movinet_convert.quantize.dynamic import dynamic, is_dense, is_heavy
+from movinet_convert.quantize.dynamic import dynamic, is_heavy, pays_beside_half
 from movinet_convert.quantize.fixed import Range, fixed_int8, needs
 from movinet_convert.quantize.half import REDUCED_PRECISION, half
+from movinet_convert.quantize.native import half_precision
 from movinet_convert.quantize.states import int8_states
-from movinet_models.family import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -25,55 +25,37 @@ class Statistics:
     ranges: Mapping[str, Range] = field(default_factory=dict)
 
 
-Transform = Callable[[Graph, Statistics], Graph]
-
-VARIANTS: dict[str, Transform] = {
+# By the names of movinet_models.variants.
+TRANSFORMS: dict[str, Callable[[Graph, Statistics], Graph]] = {
     "float32": lambda graph, _: graph,
     "float16": lambda graph, _: half(graph),
-    # Where a core computes in half precision, everything after the first int8 convolution falls
-    # back to float32: int8 comes last.
-    "mixed": lambda graph, known: half(dynamic(graph, known.moments, is_dense)),
-    # Where it does not, and has no dot product either.
-    "wide": lambda graph, known: half(dynamic(graph, known.moments, is_heavy)),
+    "half": lambda graph, known: half_precision(graph, known.moments, pays_beside_half),
+    "heavy": lambda graph, known: half(dynamic(graph, known.moments, is_heavy)),
     "dynamic": lambda graph, known: dynamic(graph, known.moments),
-    "int8": lambda graph, known: dynamic(int8_states(graph), known.moments),
+    "dynamic-si8": lambda graph, known: dynamic(int8_states(graph), known.moments),
+    "int8": lambda graph, known: fixed_int8(graph, known.ranges),
 }
 
-# Variants whose constants are half precision, and those with int8 weights.
-HALF, CALIBRATED = {"float16", "mixed", "wide"}, {"mixed", "wide", "dynamic", "int8"}
+# Variants that a core may compute in half precision by itself, and those with rounded weights.
+MAY_BE_HALF, CALIBRATED = {"float16", "heavy"}, {"half", "heavy", "dynamic", "dynamic-si8"}
 
 
-def transform(spec: ModelSpec, variant: str) -> Transform:
-    """Return what makes a variant; int8 of a relu6 network is int8 through the whole trunk."""
-    if variant == "int8" and spec.architecture.activation == "relu6":
-        return lambda graph, known: fixed_int8(graph, known.ranges)
-    return VARIANTS[variant]
-
-
-def needs_moments(spec: ModelSpec, variant: str) -> bool:
-    """Whether a variant rounds weights by what calibration knows of their inputs."""
-    fixed = variant == "int8" and spec.architecture.activation == "relu6"
-    return variant in CALIBRATED and not fixed
-
-
-def needs_ranges(spec: ModelSpec, variant: str, graph: Graph) -> list[str]:
+def needs_ranges(variant: str, graph: Graph) -> list[str]:
     """Name the tensors of which a variant's transform must know the range."""
-    fixed = variant == "int8" and spec.architecture.activation == "relu6"
-    return needs(graph) if fixed else []
+    return needs(graph) if variant == "int8" else []
 
 
 __all__ = [
     "CALIBRATED",
-    "HALF",
+    "MAY_BE_HALF",
     "REDUCED_PRECISION",
-    "VARIANTS",
+    "TRANSFORMS",
     "Moments",
     "Statistics",
     "dynamic",
     "fixed_int8",
     "half",
+    "half_precision",
     "int8_states",
-    "needs_moments",
     "needs_ranges",
-    "transform",
 ]

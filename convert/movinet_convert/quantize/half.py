@@ -7,8 +7,9 @@ allows it (``REDUCED_PRECISION``): there it is the fastest variant that is true.
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from movinet_convert.graph import Graph, Op
+from movinet_convert.graph import Graph, Op, Tensor
 from movinet_models.errors import WeightsError
 
 # A metadata entry that XNNPACK reads: half-precision inputs and accumulators are welcome.
@@ -38,14 +39,24 @@ def half(graph: Graph) -> Graph:
             continue
         if name in biases:
             continue
-        stored = f"{name}/half"
-        if not (np.abs(tensor.data).max() <= LARGEST):
-            raise WeightsError(
-                f"{name} holds {np.abs(tensor.data).max():g}, more than half precision can "
-                f"({LARGEST:g}): export float32, dynamic or int8"
-            )
-        result.constant(stored, tensor.data.astype(np.float16))
+        stored = result.constant(f"{name}/half", as_half(tensor))
         result.tensors[name] = replace(tensor, data=None)
         result.ops.append(Op("DEQUANTIZE", (stored,), (name,)))
     result.ops += graph.ops
     return result
+
+
+def as_half(tensor: Tensor) -> NDArray[np.float16]:
+    """Return a constant's values in half precision.
+
+    Raises:
+        WeightsError: one beyond 65,504, which would become infinite.
+    """
+    if tensor.data is None:
+        raise ValueError(f"{tensor.name} is no constant")
+    if not (np.abs(tensor.data).max(initial=0) <= LARGEST):
+        raise WeightsError(
+            f"{tensor.name} holds {np.abs(tensor.data).max():g}, more than half precision can "
+            f"({LARGEST:g}): export float32, dynamic or int8"
+        )
+    return tensor.data.astype(np.float16)

@@ -161,10 +161,12 @@ class Walk:
             kernel = kernel[0]
         else:
             raise UnreadableError("a convolution over time that is not depthwise")
+        if op.kind == "CONV_2D":
+            kernel = _of_one_pixel(kernel, op.options["strideH"], op.options["strideW"])
         channels = kernel.shape[2 if depthwise else 3]
         bias = np.zeros(channels)
         if len(op.inputs) > 2:
-            bias = np.asarray(self._value(op.inputs[2]), np.float64)
+            bias = np.asarray(self._value(op.inputs[2]), np.float64)[:channels]
         factor, offset, after = self._affine(op)
         kernel = kernel * (factor.reshape(-1, 1) if depthwise and factor.size > 1 else factor)
         return Linear(
@@ -381,6 +383,21 @@ def _positional_scale(walk: Walk, reduce: Linear) -> NDArray[Any]:
         if op.kind in ("RESHAPE", "MUL", "ADD"):
             pending += op.inputs
     raise UnreadableError("no scale of the positional encoding")
+
+
+def _of_one_pixel(kernel: NDArray[Any], stride: int, width_stride: int) -> NDArray[Any]:
+    """Undo what gives neighbouring pixels as channels (movinet_convert.quantize.native)."""
+    pixels = width_stride // stride
+    if pixels < 2:
+        return kernel
+    channels, width = kernel.shape[3] // pixels, kernel.shape[1] - (pixels - 1) * stride
+    parts = [
+        kernel[:, i * stride : i * stride + width, :, i * channels : (i + 1) * channels]
+        for i in range(pixels)
+    ]
+    if not all(np.array_equal(part, parts[0]) for part in parts):
+        raise UnreadableError("a convolution that strides unlike in height and width")
+    return parts[0]
 
 
 def _core(shape: tuple[int, ...]) -> tuple[int, ...]:

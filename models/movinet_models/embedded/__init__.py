@@ -4,4 +4,4 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "figures-a0.npz"
-MODEL = FOLDER / "figures-a0-int8.tflite"
+MODEL = FOLDER / "figures-a0-dynamic.tflite"

@@ -1,25 +1,39 @@
 """LiteRT's compiled model: states stay in buffers that are inputs and outputs by turns.
 
-in place    one set of buffers is input and output at once: nothing is copied, and
-            the delegate's addresses never change. Needs a file whose graph reads
+in place    one buffer is a state's input and output at once. Needs a file whose graph reads
             each state before it writes it, and says so (``in_place``).
-swapping    two sets change places after each frame, for all other files.
+in a ring   K past frames that are passed on from one to the next, and the newest one, are in
+            K + 1 buffers; after each frame every name moves on by one buffer, and the oldest
+            one takes the frame to come. A state of any other file is a ring of two.
 """
 
+from math import lcm
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_runtime.engines.interpreter import load_interpreter, signature_specs
+from movinet_runtime.engines.interpreter import load_interpreter, only_signature, signature_specs
 from movinet_runtime.errors import CompiledEngineError
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.quiet import native_messages_hidden
-from movinet_runtime.tensors import Array, State, check_state, dequantized, fill, pair
+from movinet_runtime.tensors import (
+    Array,
+    State,
+    chains,
+    check_state,
+    dequantized,
+    fill,
+    pair,
+    passed_on,
+)
 
 # One for the process: made and destroyed with a dozen lines of messages each.
 _ENVIRONMENT: list[Any] = []
+# Rings of different lengths come round together after their least common multiple: 15 for
+# kernels of 3 and 5 frames.
+MOST_TURNS = 1000
 
 
 class CompiledEngine:
@@ -37,8 +51,14 @@ class CompiledEngine:
     def __init__(self, model: ModelFile, threads: int = 1) -> None:
         # The compiled model does not verify a file before it reads it; the interpreter does.
         interpreter = load_interpreter(model, threads, allocate=False)
-        inputs, outputs = signature_specs(interpreter, model)
-        self.image, self.logits, self.states = pair(inputs, outputs, str(model.path))
+        specs = signature_specs(interpreter, model)
+        self.image, self.logits, self.states = pair(*specs, str(model.path))
+        signature = only_signature(interpreter, model)
+        self.chains = chains(self.states, passed_on(signature), str(model.path))
+        inputs, outputs = signature["inputs"], signature["outputs"]
+        self.untouched = {name for name in self.states if inputs[name] == outputs[name]}
+        if lcm(*range(1, 2 + max(map(len, self.chains)))) > MOST_TURNS:
+            raise CompiledEngineError(f"no compiled engine for {model.path}: too many past frames")
         del interpreter
         with native_messages_hidden():
             self.model = _compile(model, threads)
@@ -60,27 +80,28 @@ class CompiledSession:
         model = engine.model
         ((self._key, signature),) = model.get_signature_list().items()
         self._names, names_out = signature["inputs"], signature["outputs"]
-
-        def inputs() -> dict[str, Any]:
-            return dict(zip(self._names, model.create_input_buffers(0), strict=True))
-
-        first = inputs()
-        second = first if engine.in_place else inputs()
-        second[self.image.name] = self._image = first[self.image.name]
+        first = dict(zip(self._names, model.create_input_buffers(0), strict=True))
         results = dict(zip(names_out, model.create_output_buffers(0), strict=True))
-        self._logits = results[self.logits.name]
+        self._image, self._logits = first[self.image.name], results[self.logits.name]
         self._staged = np.empty(self.image.shape, self.image.dtype)
-        # For each turn: the states' buffers, and handles in the signature's order. The public
-        # run_by_index asks every buffer for its handle in every step: 1 % of it.
+        rings = []
+        for chain in engine.chains:
+            ring = [first[name] for name in chain]
+            if len(chain) > 1 or not engine.in_place | (chain[0] in engine.untouched):
+                ring.append(model.create_input_buffer_by_name(self._key, chain[0]))
+            rings.append(ring)
+        # For each turn: where states are read and written. Handles are in the signature's order;
+        # the public run_by_index asks every buffer for its own in every step: 1 % of it.
         self._run = model._model.RunByIndex
-        self._buffers = (first, second)
-        self._outputs = [
-            [
-                (self._logits if name == self.logits.name else then[name]).capsule
-                for name in names_out
-            ]
-            for then in (second, first)
-        ]
+        self._buffers, self._outputs = [], []
+        for turn in range(lcm(*map(len, rings))):
+            now, then = {self.image.name: self._image}, {self.logits.name: self._logits}
+            for chain, ring in zip(engine.chains, rings, strict=True):
+                for i, name in enumerate(chain):
+                    now[name] = ring[(i + turn) % len(ring)]
+                    then[name] = ring[(i + 1 + turn) % len(ring)]
+            self._buffers.append(now)
+            self._outputs.append([then[name].capsule for name in names_out])
         self._held: dict[str, Any] = {}
         self._turn = 0
         self.write_state({name: spec.zeros() for name, spec in self.states.items()})
@@ -91,7 +112,7 @@ class CompiledSession:
         self._image.write(self._staged)
         with self._engine.lock:
             self._run(0, self._inputs[self._turn], self._outputs[self._turn])
-        self._turn ^= 1
+        self._turn = (self._turn + 1) % len(self._buffers)
         logits = self._logits.read(self.logits.shape[-1], self.logits.dtype)
         return dequantized(logits, self.logits)
 

@@ -19,7 +19,17 @@ from movinet_runtime.errors import MissingPackageError, ModelFileError
 from movinet_runtime.install import interpreter_hint
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.quiet import native_messages_hidden
-from movinet_runtime.tensors import Array, State, TensorSpec, check_state, dequantized, fill, pair
+from movinet_runtime.tensors import (
+    Array,
+    State,
+    TensorSpec,
+    chains,
+    check_state,
+    dequantized,
+    fill,
+    pair,
+    passed_on,
+)
 
 LITERT, TFLITE_RUNTIME = "ai_edge_litert", "tflite_runtime"
 
@@ -46,6 +56,9 @@ class InterpreterEngine:
             *signature_specs(self._interpreter, model), str(model.path)
         )
         signature = only_signature(self._interpreter, model)
+        # A past frame is overwritten by the next one before that one is.
+        ordered = chains(self.states, passed_on(signature), str(model.path))
+        self._order = [name for chain in ordered for name in chain]
         self._find_memory(signature)
         self._image[...] = self.image.zeros()
         self.write({name: spec.zeros() for name, spec in self.states.items()})
@@ -94,7 +107,7 @@ class InterpreterEngine:
             for side in ("inputs", "outputs")
         )
         self._image, self._logits = inputs[self.image.name], outputs[self.logits.name]
-        self._pairs = {name: (inputs[name], outputs[name]) for name in self.states}
+        self._pairs = {name: (inputs[name], outputs[name]) for name in self._order}
 
 
 class InterpreterSession:
