@@ -41,7 +41,7 @@ VARIANTS = variants_of(lookup("a0-stream"))
 QUANTIZED = VARIANTS[1:]
 # dB at 64 pixels with untrained weights, three frames: what must not be lost by accident. A5 is the
 # lowest of each, where single errors are amplified rather than averaged (heavy 18, A4 33, A0 37).
-FLOORS = {"float16": 45.0, "half": 25.0, "heavy": 15.0, "dynamic": 20.0, "dynamic-si8": 20.0}
+FLOORS = {"float16": 45.0, "half": 25.0, "heavy": 15.0, "dynamic": 20.0, "dynamic-si8": 20.0, "int8": 10.0}
 
 
 def write(graph: Graph, path: Path) -> Path:
@@ -74,11 +74,13 @@ def test_every_id_through_every_variant(model_id: str, tmp_path: Path) -> None:
     spec = lookup(model_id).at(64)
     graph = stream_graph.build(spec, random_weights(spec, 12))
     reference = logits(write(graph, tmp_path / "float32.tflite"))
-    for variant in QUANTIZED:
+    for variant in variants_of(spec)[1:]:
         path = write(variant_of(spec, variant, graph), tmp_path / f"{variant}.tflite")
         found = inspect(ModelFile.read(path))
         assert (found.partitions, found.ops_outside) == (1, {}), variant
-        assert sqnr(logits(path), reference) > FLOORS[variant], variant
+        # Untrained, A5 multiplies gates and features to 76,000: more than half precision holds.
+        if (model_id, variant) != ("a5-stream", "half"):
+            assert sqnr(logits(path), reference) > FLOORS[variant], variant
         np.testing.assert_array_equal(logits(path, "compiled"), logits(path, "interpreter"))
         assert [s for s in found.inputs if s.name != "image"] == [
             s for s in found.inputs if s in found.outputs

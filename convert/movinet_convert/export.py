@@ -1,5 +1,6 @@
 """From weights to files that are proven: equal to their source, variants true to float32."""
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -200,10 +201,15 @@ def export(
             fidelity = None
             if judged is not None and variant != "float32":
                 fidelity = judged.fidelity(path, draft)
+                if math.isnan(fidelity.worst_sqnr_db):
+                    notes.append(f"{variant} is left out: its logits are not finite")
+                    continue
             content = _written(transformed, spec, about, variant, half_arithmetic, fidelity)
             draft.write_bytes(content)
             inspection = inspect(ModelFile.read(draft))
             made.append((content, Exported(path, variant, inspection, parity, fidelity, notes)))
+    if not made:
+        raise WeightsError(f"{loaded.source}: {notes[-1]}; try float16 or dynamic")
     report("writing")
     for content, result in made:
         with writing(result.path):
