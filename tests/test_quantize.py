@@ -41,7 +41,14 @@ VARIANTS = variants_of(lookup("a0-stream"))
 QUANTIZED = VARIANTS[1:]
 # dB at 64 pixels with untrained weights, three frames: what must not be lost by accident. A5 is the
 # lowest of each, where single errors are amplified rather than averaged (heavy 18, A4 33, A0 37).
-FLOORS = {"float16": 45.0, "half": 25.0, "heavy": 15.0, "dynamic": 20.0, "dynamic-si8": 20.0, "int8": 10.0}
+FLOORS = {
+    "float16": 45.0,
+    "half": 25.0,
+    "heavy": 15.0,
+    "dynamic": 20.0,
+    "dynamic-si8": 20.0,
+    "int8": 10.0,
+}
 
 
 def write(graph: Graph, path: Path) -> Path:

@@ -80,7 +80,8 @@ class Builder:
         x = self._dense("head", pooled, "" if swish else self.fused)
         x = self.swish("head", x) if swish else x
         x = self._dense("classifier", x)
-        self.graph.output("logits", self.graph.reshape("logits", x, (1, self.graph.shape(x)[3])))
+        streams, _, _, classes = self.graph.shape(x)
+        self.graph.output("logits", self.graph.reshape("logits", x, (streams, classes)))
 
     def _dense(self, name: str, x: str, fused: Activation = "") -> str:
         return self.graph.give_role(self.conv(name, x, fused=fused), "dense")

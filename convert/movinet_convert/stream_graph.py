@@ -19,7 +19,7 @@ from movinet_models.family import Gate, Layer, ModelSpec
 from movinet_runtime.tensors import FRAME_COUNT
 
 
-def build(spec: ModelSpec, weights: Weights, gate: Gate = DEFAULT_GATE) -> Graph:
+def build(spec: ModelSpec, weights: Weights, gate: Gate = DEFAULT_GATE, streams: int = 1) -> Graph:
     """Return the step graph of a stream model (paper, sections 3.2 and 3.3).
 
     Its signature is that of the published stream models: ``image`` float32
@@ -32,11 +32,12 @@ def build(spec: ModelSpec, weights: Weights, gate: Gate = DEFAULT_GATE) -> Graph
         spec: a stream model.
         weights: every tensor of :func:`movinet_convert.parameters.parameters`.
         gate: the form of the hard sigmoid that they were trained with.
+        streams: that run in one step: the leading dimension of image, logits and states.
     """
     builder = Builder.of(spec, weights, gate)
     graph, side = builder.graph, spec.resolution
-    image = graph.input("image", (1, 1, side, side, 3))
-    count = graph.input(FRAME_COUNT, (1, 1, 1, 1))
+    image = graph.input("image", (streams, 1, side, side, 3))
+    count = graph.input(FRAME_COUNT, (streams, 1, 1, 1))
     # Before the count is written, so that it can be updated in place.
     positions = {}
     if spec.positional_encoding:
@@ -46,7 +47,7 @@ def build(spec: ModelSpec, weights: Weights, gate: Gate = DEFAULT_GATE) -> Graph
     graph.output(FRAME_COUNT, next_count)
     share = _over_time(graph, "DIV", "frame_share", one, next_count)  # this frame's part: 1/(t+1)
 
-    x = graph.reshape("frame", image, (1, side, side, 3))
+    x = graph.reshape("frame", image, (streams, side, side, 3))
     x = builder.activated("stem", x, stride=2)
     for layer in spec.layers():
         x = _bottleneck(builder, layer, x, share, positions.get(layer.name))
@@ -86,26 +87,26 @@ def _temporal(builder: Builder, layer: Layer, x: str) -> str:
         name, x, feature.kernel, feature.bias, layer.stride, activation=builder.fused
     )
     name, state = f"{layer.name}/temporal", f"state_{layer.name}_stream_buffer"
-    _, h, w, c = graph.shape(x)
-    buffer = graph.input(state, (1, frames, h, w, c))
+    n, h, w, c = graph.shape(x)
+    buffer = graph.input(state, (n, frames, h, w, c))
     if builder.fused:
-        now = graph.reshape(f"{name}/now", x, (1, 1, h, w, c))
+        now = graph.reshape(f"{name}/now", x, (n, 1, h, w, c))
     else:
-        now = graph.reshape(f"{name}/feature", x, (1, 1, h, w, c))
+        now = graph.reshape(f"{name}/feature", x, (n, 1, h, w, c))
         graph.give_role(now, "frame")
         now = graph.unary("HARD_SWISH", f"{name}/now", now)
     graph.give_role(now, "buffered")
     window = graph.concat(f"{name}/frames", [buffer, now], axis=1)
     kept = graph.slice(f"{name}/kept", buffer, axis=1, start=1, size=frames - 1)
     graph.output(state, graph.concat(state, [kept, now], axis=1))
-    window = graph.reshape(f"{name}/window", window, (1, frames + 1, h * w, c))
+    window = graph.reshape(f"{name}/window", window, (n, frames + 1, h * w, c))
     graph.give_role(window, "window")
     conv = builder.convs[name]
     y = graph.depthwise(
         name, window, conv.kernel, conv.bias, padding="VALID", activation=builder.fused
     )
     graph.give_role(y, "temporal")
-    y = graph.reshape(f"{name}/frame", y, (1, h, w, c))
+    y = graph.reshape(f"{name}/frame", y, (n, h, w, c))
     return y if builder.fused else builder.hard_swish(name, y)
 
 

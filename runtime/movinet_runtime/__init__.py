@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         StreamModel,
         StreamState,
         read_labels,
+        step_together,
     )
     from movinet_runtime.decisions import Event, EventTracker, Selection, Smoother, events, smoothed
     from movinet_runtime.description import Description
@@ -86,6 +87,7 @@ _HOMES = {
     "sample": "sources.frame",
     "save_frames": "outputs.video",
     "smoothed": "decisions",
+    "step_together": "classifier",
 }
 
 __all__ = [
@@ -128,6 +130,7 @@ __all__ = [
     "sample",
     "save_frames",
     "smoothed",
+    "step_together",
 ]
 
 

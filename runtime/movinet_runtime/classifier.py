@@ -1,24 +1,28 @@
 """Classify a stream frame by frame: a model, its state, and readable predictions."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_runtime.engines import open_engine
+from movinet_runtime.engines import Session, open_engine
 from movinet_runtime.errors import LabelsError, ModelFileError, SourceError, UsageError
 from movinet_runtime.huge_pages import in_huge_pages
 from movinet_runtime.model_file import ModelFile
 from movinet_runtime.preprocess import Fit, resized
 from movinet_runtime.quiet import native_messages_hidden
+from movinet_runtime.slices import Group, Slice
 from movinet_runtime.state_file import StateFile, read_state_file, write_state_file
 from movinet_runtime.tensors import FRAME_COUNT, Array, State
 
+Logits = TypeVar("Logits")
 DEFAULT_FPS = 5.0  # of A0-A2, for files that do not say
 
 
@@ -85,6 +89,7 @@ class StreamModel:
     Attributes:
         fps: frames a second that it expects.
         size: (height, width) of its frames, pixels.
+        streams: how many run in one step (:func:`step_together`).
         labels: [classes].
         thresholds: see :class:`Prediction`.
         metadata: what the file says about itself (docs/model-file.md).
@@ -118,12 +123,29 @@ class StreamModel:
         self.fps = about.fps if about else DEFAULT_FPS
         counts = FRAME_COUNT in self.engine.states
         self.horizon = about.horizon if about and counts else 0  # 0: none
-        _, _, height, width, _ = self.engine.image.shape
+        self.streams, _, height, width, _ = self.engine.image.shape
         self.size = (height, width)
+        self._groups: list[Group] = []
+        self._lock = Lock()
 
     def stream(self, horizon: int | None = None) -> "StreamClassifier":
-        """Begin a stream with a state of its own."""
+        """Begin a stream with a state of its own.
+
+        Where the file has several streams in a step, it is the next free slice of one.
+        """
         return StreamClassifier(self, horizon=horizon)
+
+    def session(self) -> Session:
+        """Return what runs one stream, from all zeros on."""
+        if self.streams == 1:
+            return self.engine.session()
+        with self._lock:
+            for group in self._groups:
+                if (taken := group.take()) is not None:
+                    return taken
+            engine = self.engine
+            self._groups.append(Group(engine.session(), engine.states, engine.image))
+            return self._groups[-1].take() or engine.session()
 
 
 class StreamClassifier:
@@ -171,7 +193,7 @@ class StreamClassifier:
         if horizon is not None and horizon < 0:
             raise UsageError(f"a horizon is a number of frames, 0 for all, not {horizon}")
         with in_huge_pages():
-            self._session = model.engine.session()
+            self._session = model.session()
         self.horizon = model.horizon if horizon is None else horizon
         self._start = self._session.read_state()
         self._seen = self._index = 0
@@ -192,8 +214,15 @@ class StreamClassifier:
             SourceError: another shape, dtype or range, NaN; the state is untouched.
             ModelFileError: the engine gave up: the file is damaged where only a run shows it.
         """
-        image = resized(frame, self.size, fit) if frame.dtype == np.uint8 else self._checked(frame)
-        return self.step_as_is(image, time)
+        return self.step_as_is(self.prepared(frame, fit), time)
+
+    def prepared(self, frame: NDArray[Any], fit: Fit = "crop") -> NDArray[Any]:
+        """Return a frame as the model takes it; see :meth:`step`.
+
+        Raises:
+            SourceError: as :meth:`step`.
+        """
+        return resized(frame, self.size, fit) if frame.dtype == np.uint8 else self._checked(frame)
 
     def step_as_is(self, image: NDArray[Any], time: float | None = None) -> Prediction:
         """Classify what the model is given, whatever its range: for experiments.
@@ -205,28 +234,35 @@ class StreamClassifier:
         Raises:
             SourceError, ModelFileError: as in :meth:`step`.
         """
+        time = self._time(time)
+        return self._predicted(self._run(lambda: self._session.step(image)), time)
+
+    def _time(self, time: float | None) -> float:
+        """Return a frame's time, and hold the count of frames if it is at the horizon."""
         if time is None:
             time = self._index / self.fps
         elif not math.isfinite(time):
             raise SourceError(f"a frame's time is in seconds, not {time}")
         if self.horizon and self._seen == self.horizon:
             self._session.hold(FRAME_COUNT, _count(self.horizon - 1))
+        return time
+
+    def _run(self, step: Callable[[], Logits]) -> Logits:
+        """Run a frame; in the first one the engine sees what it cannot do, and says a lot."""
         try:
-            logits = self._session.step(image) if self._ran else self._first_step(image)
+            with nullcontext() if self._ran else native_messages_hidden():
+                logits = step()
         except RuntimeError as error:  # what was loaded may still refuse to run
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise ModelFileError(f"{self.model.path} cannot be run: {reason}") from error
+        self._ran = True
+        return logits
+
+    def _predicted(self, logits: Array, time: float) -> Prediction:
         prediction = Prediction(self._index, logits, self.labels, time, self.thresholds)
         self._index += 1
         self._seen += 1
         return prediction
-
-    def _first_step(self, image: NDArray[Any]) -> Array:
-        """Run the first frame, in which the engine sees what it cannot do, and says a lot."""
-        with native_messages_hidden():
-            logits = self._session.step(image)
-        self._ran = True
-        return logits
 
     def _checked(self, frame: NDArray[Any]) -> NDArray[np.float32]:
         """Return a float frame that the model may see as it is."""
@@ -295,6 +331,48 @@ class StreamClassifier:
         """
         found = read_state_file(Path(path), self.model.engine.states, self.model.sha256)
         self.restore(StreamState(found.tensors, found.index))
+
+
+def step_together(
+    frames: Mapping[StreamClassifier, NDArray[Any]],
+    times: Mapping[StreamClassifier, float] | None = None,
+    fit: Fit = "crop",
+) -> dict[StreamClassifier, Prediction]:
+    """Classify a frame of each of several streams; slices of one step run in one.
+
+        model = StreamModel("a0-4.tflite")  # movinet export --streams 4
+        door, yard = model.stream(), model.stream()
+        found = step_together({door: one, yard: other})
+
+    Args:
+        frames: as in :meth:`StreamClassifier.step`, by stream; of any models.
+        times: seconds, by stream.
+        fit: as in :meth:`StreamClassifier.step`.
+
+    Raises:
+        SourceError, ModelFileError: as :meth:`StreamClassifier.step`; no state has changed
+            if a frame is refused.
+    """
+    images = {stream: stream.prepared(frame, fit) for stream, frame in frames.items()}
+    seconds = {stream: stream._time((times or {}).get(stream)) for stream in frames}
+    groups: dict[int, list[StreamClassifier]] = {}
+    for stream in frames:
+        session = stream._session
+        key = id(session.group if isinstance(session, Slice) else session)
+        groups.setdefault(key, []).append(stream)
+    found: dict[StreamClassifier, Prediction] = {}
+    for first, *others in groups.values():
+        session = first._session
+        if not others or not isinstance(session, Slice):
+            found[first] = first.step_as_is(images[first], seconds[first])
+            continue
+        together = [(one, one._session) for one in (first, *others)]
+        slices = {s.index: one for one, s in together if isinstance(s, Slice)}
+        pictures = {index: images[one] for index, one in slices.items()}
+        logits = first._run(partial(session.group.step, pictures))
+        for index, one in slices.items():
+            found[one] = one._predicted(logits[index], seconds[one])
+    return {stream: found[stream] for stream in frames}
 
 
 def _count(frames: int) -> Array:

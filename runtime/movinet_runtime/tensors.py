@@ -51,8 +51,13 @@ def pair(
         lonely = [spec.name for spec in images + results if spec.name not in ("image", "logits")]
         raise ModelFileError(f"{path}: no partner for the state {', '.join(lonely) or 'tensors'}")
     shape = images[0].shape
-    if len(shape) != 5 or shape[:2] != (1, 1) or shape[4] != 3:
+    if len(shape) != 5 or shape[0] < 1 or shape[1] != 1 or shape[4] != 3:
         raise ModelFileError(f"{path}: its image is {shape} instead of (1, 1, height, width, 3)")
+    for spec in (*states.values(), results[0]):
+        if shape[0] > 1 and spec.shape[:1] != shape[:1]:
+            raise ModelFileError(
+                f"{path}: its image has {shape[0]} streams, '{spec.name}' is {spec.shape}"
+            )
     return images[0], results[0], states
 
 

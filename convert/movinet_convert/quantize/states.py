@@ -72,8 +72,8 @@ def _quantize_frame(graph: Graph, now: Op) -> None:
         _as_codes(graph, name)
 
     state = f"state_{layer}_stream_range"
-    frames = graph.shape(buffer)[1]
-    past = graph.input(state, (1, frames, 1, graph.shape(x)[3]))
+    streams, frames = graph.shape(buffer)[:2]
+    past = graph.input(state, (streams, frames, 1, graph.shape(x)[3]))
     graph.concat(f"{prefix}ranges", [past, span], axis=1)
     kept = graph.slice(f"{prefix}kept_ranges", past, axis=1, start=1, size=frames - 1)
     graph.output(state, graph.concat(state, [kept, span], axis=1))

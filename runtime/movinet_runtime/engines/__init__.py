@@ -44,10 +44,11 @@ class Session(Protocol):
         """Run one frame after the current state.
 
         Args:
-            image: [height, width, 3], uint8 or float32 in [0, 1].
+            image: [height, width, 3], uint8 or float32 in [0, 1]; of a model of several
+                streams [streams, height, width, 3].
 
         Returns:
-            Logits, float32 [classes].
+            Logits, float32 [classes], those of several streams one after the other.
         """
 
     def read_state(self) -> State:

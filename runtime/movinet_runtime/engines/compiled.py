@@ -113,7 +113,7 @@ class CompiledSession:
         with self._engine.lock:
             self._run(0, self._inputs[self._turn], self._outputs[self._turn])
         self._turn = (self._turn + 1) % len(self._buffers)
-        logits = self._logits.read(self.logits.shape[-1], self.logits.dtype)
+        logits = self._logits.read(int(np.prod(self.logits.shape)), self.logits.dtype)
         return dequantized(logits, self.logits)
 
     def read_state(self) -> State:
