@@ -119,6 +119,12 @@ def export(
             "each layer, with the names and shapes of the published files."
         ),
     ] = STATES[0],
+    streams: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, help="Streams in one step, for several cameras or files at once."
+        ),
+    ] = 1,
     long_frames: Annotated[
         int,
         typer.Option(
@@ -144,6 +150,8 @@ def export(
 
     movinet export a2-stream --weights mine.keras --labels mine.txt -q dynamic -o mine.tflite
 
+    movinet export a0-stream -q dynamic --streams 4 -o four-cameras.tflite
+
     movinet export a0lite-stream -w movinet_a0_stream_int8.tflite -q int8 -o lite.tflite
     """
     try:
@@ -155,7 +163,7 @@ def export(
         raise UsageError(f"--states is {' or '.join(STATES)}, not '{states}'")
     quantize, former = _variants(spec, quantize)
     only_with(context, set(quantize) != {"float32"}, "quantized variants", "calibrate")
-    only_with(context, spec.streams, "stream models", "long_frames", "states")
+    only_with(context, spec.streams, "stream models", "long_frames", "states", "streams")
     only_with(context, bool({*quantize} & MAY_BE_HALF), "float16 and heavy", "half_arithmetic")
     names = None if labels is None else read_labels(labels)
     auto = quantize == [AUTO]
@@ -203,6 +211,7 @@ def export(
             calibrate=() if calibrate == ["none"] else calibrate or None,
             half_arithmetic=half_arithmetic,
             buffers=states == "buffers",
+            streams=streams,
             force=force,
             report=report,
             long_frames=long_frames,

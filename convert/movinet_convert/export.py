@@ -26,6 +26,7 @@ from movinet_convert.parameters import Array
 from movinet_convert.proof import (
     Parity,
     ParityError,
+    check_streams,
     compared,
     file_logits,
     model_logits,
@@ -61,6 +62,7 @@ from movinet_runtime.sources.clips import frames_at
 
 KINETICS = {600: ("Kinetics-600", kinetics600), 400: ("Kinetics-400", kinetics400)}
 PARITY_FRAMES = 16
+STREAM_FRAMES = 6  # on which streams in one step are compared with each alone
 # Drawn clips, of places and bodies that calibration does not draw, on which variants are judged.
 HELD_OUT_CLIPS = 4
 HELD_OUT_WHOLE_CLIPS = 2  # of base models, which take them whole
@@ -115,6 +117,7 @@ def export(
     calibrate: Sequence[str] | None = None,
     half_arithmetic: bool = True,
     buffers: bool = False,
+    streams: int = 1,
     force: bool = False,
     report: Say = lambda step: None,
     long_frames: int = LONG_FRAMES,
@@ -141,6 +144,7 @@ def export(
         half_arithmetic: let cores with half-precision arithmetic use it (float16, heavy).
         buffers: past frames in one state a layer, as published files have them, instead of one
             state a frame (:mod:`movinet_convert.frames`).
+        streams: that run in one step of a stream model (:mod:`movinet_runtime.slices`).
         force: write files that do not compute what their source computes, and mark them.
         report: called with the name of each step before it starts.
         long_frames: length of the one stream through all those clips without a reset.
@@ -194,8 +198,7 @@ def export(
         made: list[tuple[bytes, Exported]] = []
         for variant, path in outputs.items():
             report(f"measuring {variant}")
-            transformed = TRANSFORMS[variant](graph, statistics)
-            transformed = transformed if buffers else frames_apart(transformed)
+            transformed = _transformed(graph, variant, statistics, buffers)
             draft = Path(folder) / path.name
             draft.write_bytes(_written(transformed, spec, about, variant, half_arithmetic))
             fidelity = None
@@ -204,7 +207,14 @@ def export(
                 if math.isnan(fidelity.worst_sqnr_db):
                     notes.append(f"{variant} is left out: its logits are not finite")
                     continue
+            if streams > 1:
+                together = _graph(spec, loaded, frames, streams)
+                transformed = _transformed(together, variant, statistics, buffers)
             content = _written(transformed, spec, about, variant, half_arithmetic, fidelity)
+            if streams > 1:
+                several = Path(folder) / f"{variant}-{streams}.tflite"
+                several.write_bytes(content)
+                check_streams(draft, several, _several_clips(spec, streams))
             draft.write_bytes(content)
             inspection = inspect(ModelFile.read(draft))
             made.append((content, Exported(path, variant, inspection, parity, fidelity, notes)))
@@ -282,9 +292,20 @@ def _answers(model: Path, clips: Sequence[Pictures]) -> Array:
     return np.concatenate([file_logits(model, clip) for clip in clips])
 
 
-def _graph(spec: ModelSpec, loaded: LoadedWeights, frames: int) -> Graph:
+def _transformed(graph: Graph, variant: str, statistics: Statistics, buffers: bool) -> Graph:
+    transformed = TRANSFORMS[variant](graph, statistics)
+    return transformed if buffers else frames_apart(transformed)
+
+
+def _several_clips(spec: ModelSpec, streams: int) -> list[Pictures]:
+    """Return clips that differ, one for each stream."""
+    side = (spec.resolution, spec.resolution)
+    return [np.stack(list(moving_noise(side, STREAM_FRAMES, seed))) for seed in range(streams)]
+
+
+def _graph(spec: ModelSpec, loaded: LoadedWeights, frames: int, streams: int = 1) -> Graph:
     if spec.streams:
-        return stream_graph.build(spec, loaded.weights, loaded.hard_sigmoid)
+        return stream_graph.build(spec, loaded.weights, loaded.hard_sigmoid, streams)
     return clip_graph.build(spec, loaded.weights, frames)
 
 

@@ -39,6 +39,7 @@ def describe(spec: ModelSpec, loaded: LoadedWeights, labels: list[str] | None) -
         "gate": loaded.gate,
         "states": {},
         "in_place": False,
+        "streams": 1,
         "weights": {
             "source": _public(loaded),
             "sha256": loaded.sha256,
@@ -57,7 +58,9 @@ def of_variant(about: Mapping[str, Any], variant: str, graph: Graph) -> dict[str
     """Return the description of one variant."""
     states = {name: name for name in graph.inputs if name in graph.outputs}
     in_place = graph.updates_in_place()
-    return {**about, "variant": variant, "states": states, "in_place": in_place}
+    streams = graph.shape(graph.inputs["image"])[0] if states else 1
+    added = {"variant": variant, "states": states, "in_place": in_place, "streams": streams}
+    return {**about, **added}
 
 
 def _public(loaded: LoadedWeights) -> str:

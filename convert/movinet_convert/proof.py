@@ -1,6 +1,7 @@
 """Compare what two models say about one clip, and judge it: NaN never passes."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from movinet_benchmarks.clip_model import ClipModel, load_model
 from movinet_benchmarks.fidelity import sqnr
 from movinet_convert.parameters import Array
+from movinet_runtime import StreamModel, step_together
 from movinet_runtime.errors import MovinetError
 
+Pictures = NDArray[np.uint8]  # [frames, h, w, 3]
 MAX_ERROR = 1e-4  # of the logits' range
+MAX_SLICE_ERROR = 1e-5  # of streams in one step, which are the same graph
 # Below this a quantized file and its own weights have little to do with each other.
 MIN_QUANTIZED_DB = 6.0
 
@@ -121,3 +125,30 @@ def file_logits(path: Path, pictures: NDArray[np.uint8]) -> Array:
         return model.classify(list(pictures))[None]
     stream = model.stream(horizon=0)  # as a clip network remembers
     return np.stack([stream.step(picture).logits for picture in pictures])
+
+
+def check_streams(alone: Path, together: Path, clips: Sequence[Pictures]) -> None:
+    """Compare streams that run in one step with each of them alone.
+
+    Args:
+        alone: the file of one stream.
+        together: the file of as many streams as there are clips.
+        clips: uint8 [frames, h, w, 3] for each stream, of one length.
+
+    Raises:
+        ParityError: a stream's logits differ.
+    """
+    one, many = StreamModel(alone), StreamModel(together)
+    expected = np.stack([file_logits(alone, clip) for clip in clips])
+    streams = [many.stream(horizon=0) for _ in clips]
+    found = []
+    for frames in zip(*clips, strict=True):
+        answers = step_together(dict(zip(streams, frames, strict=True)))
+        found.append([answers[stream].logits for stream in streams])
+    difference = np.abs(np.swapaxes(found, 0, 1) - expected).max()
+    error = difference / np.ptp(expected)
+    if not error <= MAX_SLICE_ERROR:
+        raise ParityError(
+            f"{many.streams} streams in one step differ from {one.streams} by {error:.1e} of the "
+            f"logits' range, more than {MAX_SLICE_ERROR:g}"
+        )
