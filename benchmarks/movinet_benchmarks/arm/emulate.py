@@ -97,7 +97,13 @@ class _Place:
         return self.folder / "blocks.txt"
 
     def run(
-        self, root: Root, core: Core, model: Path, engine: str, blocks: bool = False
+        self,
+        root: Root,
+        core: Core,
+        model: Path,
+        engine: str,
+        blocks: bool = False,
+        horizon: int = 0,
     ) -> _Answer:
         counts, results = self.folder / "counts.txt", self.folder / "results.npz"
         inside = {
@@ -115,7 +121,8 @@ class _Place:
                 command += ["-E", f"{key}={value}"]
             command += ["-plugin", plugin + (f",blocks={self.blocks}" if blocks else "")]
             command += [str(root.python), str(Path(guest.__file__)), str(model.resolve())]
-            command += [str(self.bench.folder / "frames.npy"), engine, str(results)]
+            command += [str(self.bench.folder / "frames.npy"), engine]
+            command += [str(results), str(horizon)]
             done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
@@ -187,8 +194,9 @@ def emulate(
 
 def _logits(model: Path, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Run a model on this machine: logits [frames, classes]."""
-    session = open_engine(ModelFile.read(model), 1).session()
-    return np.stack([session.step(frame.astype(np.float32) / 255) for frame in frames])
+    engine = open_engine(ModelFile.read(model), 1)
+    session, streams = engine.session(), engine.image.shape[0]
+    return np.stack([session.step(guest.of_each_stream(frame, streams)) for frame in frames])
 
 
 def trace(model: Path, core: Core, frames: Sequence[NDArray[np.uint8]]) -> Trace:
@@ -203,6 +211,27 @@ def trace(model: Path, core: Core, frames: Sequence[NDArray[np.uint8]]) -> Trace
         place = bench.place("trace")
         place.run(root, core, model, "auto", blocks=True)
         return Trace(place.blocks.read_text(errors="replace"), place.maps())
+
+
+def logits_on(
+    core: Core, model: Path, frames: Sequence[NDArray[np.uint8]], horizon: int
+) -> NDArray[np.float32]:
+    """Run a model on a core and return its logits [frames, classes].
+
+    Args:
+        core: which.
+        model: a stream model.
+        frames: uint8 [h, w, 3] of its size, one stream without a reset.
+        horizon: frames that averages remember; 0: all.
+
+    Raises:
+        MissingPackageError, UsageError: see :func:`assemble`.
+        EmulationError: the run failed.
+    """
+    root = assemble(core.machine)
+    with _bench(frames) as bench:
+        place = bench.place("long")
+        return place.run(root, core, model, "auto", horizon=horizon).logits
 
 
 def _judged(core: Core, there: _Answer, here: NDArray[np.float32]) -> Emulation:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet_benchmarks.environment import CPU_FOLDER, Snapshot
-from movinet_runtime import StreamClassifier
+from movinet_runtime import StreamModel, step_together
 from movinet_runtime.errors import MovinetError
 
 Frame = NDArray[np.uint8]
@@ -140,8 +140,8 @@ def race(
     loaded = {}
     for i in order:
         model, engine, threads = contenders[i]
-        loaded[str(i)] = StreamClassifier(model, threads, engine=engine)
-    steps = {name: one.step for name, one in loaded.items()}
+        loaded[str(i)] = StreamModel(model, threads, engine=engine)
+    steps = {name: step_of(one) for name, one in loaded.items()}
     times = interleaved(steps, list(np.load(frames)), rounds, pace=pace)
     looks.append(Snapshot.now())
     return {
@@ -152,6 +152,14 @@ def race(
         "fps": [loaded[str(i)].fps for i in range(len(contenders))],
         "looks": [asdict(look) for look in looks],
     }
+
+
+def step_of(model: StreamModel) -> Step:
+    """Return what runs a frame in each stream that a model has in a step, of one or of several."""
+    streams = [model.stream() for _ in range(model.streams)]
+    if len(streams) == 1:
+        return streams[0].step
+    return lambda image: step_together(dict.fromkeys(streams, image))
 
 
 if __name__ == "__main__":
