@@ -55,7 +55,7 @@ class Tensor:
         constant: whether it comes from the file.
         border: ``image``, ``logits`` and the like of the signature; None inside.
         local: whether it need never be in memory: one operator writes it, one other reads
-            it, and one of the two works element by element.
+            it, and the two can be joined.
     """
 
     index: int
@@ -129,9 +129,7 @@ class Step:
     @cached_property
     def half(self) -> bool:
         """Whether the file has half precision in it, so that a core may compute in it."""
-        return any(
-            t.dtype == "FLOAT16" for op in self.operators for t in (*op.weights, *op.inputs)
-        )
+        return any(t.dtype == "FLOAT16" for op in self.operators for t in (*op.weights, *op.inputs))
 
     @property
     def states(self) -> dict[str, Tensor]:
@@ -248,23 +246,33 @@ class _Reader:
         return name in VIEWS or self._root(int(op.outputs[0])) in self.constants
 
     def _local(self) -> set[int]:
-        readers: dict[int, list[str]] = {}
-        writers: dict[int, str] = {}
-        for name, op in self.ops:
-            if not self._is_free(name, op):
-                writers |= {self._root(int(i)): name for i in op.outputs}
-                for i in {self._root(int(i)) for i in op.inputs if i >= 0}:
-                    readers.setdefault(i, []).append(name)
+        """Tensors that pass from one operator to the next in registers.
+
+        What works element by element joins the convolution before it, or else the one behind:
+        never two of them.
+        """
+        readers: Counter[int] = Counter()
+        computing = [(name, op) for name, op in self.ops if not self._is_free(name, op)]
+        for _, op in computing:
+            readers.update({self._root(int(i)) for i in op.inputs if i >= 0})
         outside = {self._root(i) for i in (*self.inputs.values(), *self.outputs.values())}
-        mapping = {name for ops in OF_OUTPUTS.values() for name in ops}
-        return {
-            tensor
-            for tensor, names in readers.items()
-            if len(names) == 1
-            and tensor in writers
-            and tensor not in outside
-            and (names[0] in mapping or writers[tensor] in mapping)
-        }
+        joining = {name for ops in OF_OUTPUTS.values() for name in ops} | REDUCTIONS.keys()
+        written: dict[int, bool] = {}  # whether by a convolution or what has joined one
+        local: set[int] = set()
+        for name, op in computing:
+            joined = name not in joining
+            for tensor in {self._root(int(i)) for i in op.inputs if i >= 0}:
+                if readers[tensor] > 1 or tensor in outside or tensor not in written:
+                    continue
+                if joined and written[tensor]:
+                    continue
+                if name not in MOVES:
+                    local.add(tensor)
+                    joined |= written[tensor]
+            for i in op.outputs:
+                if name not in MOVES:
+                    written[self._root(int(i))] = joined
+        return local
 
     def _tensor(self, index: int) -> Tensor:
         root = self._root(index)
@@ -316,9 +324,7 @@ class _Reader:
             work += OF_OUTPUTS[kind][name] * size
         return Operator(name, kind, 0, 0, work, inputs, outputs, weights, name in REDUCTIONS)
 
-    def _convolution_kind(
-        self, name: str, op: Any, kernel: Sequence[int], behind: bool
-    ) -> str:
+    def _convolution_kind(self, name: str, op: Any, kernel: Sequence[int], behind: bool) -> str:
         if name == "DEPTHWISE_CONV_2D":
             _, height, width, _ = kernel
             return TEMPORAL if width == 1 and height > 1 else SPATIAL

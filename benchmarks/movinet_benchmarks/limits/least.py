@@ -19,12 +19,20 @@ Time: each operator takes the longer of its arithmetic at this machine's highest
 bytes at its highest bandwidth (Williams, Waterman, Patterson: Roofline, CACM 52(4), 2009).
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from movinet_benchmarks.limits.count import CONVERSIONS, FLOATS, Operator, Step, Tensor
+from movinet_benchmarks.limits.count import (
+    CONVERSIONS,
+    COPIES,
+    DENSE,
+    FLOATS,
+    KINDS,
+    Operator,
+    Step,
+    Tensor,
+)
 
 REGISTER = 16  # bytes of a vector register
 REGISTERS = 32
@@ -129,7 +137,7 @@ class Widths:
 
 def memory_bytes(op: Operator, widths: Widths) -> float:
     """Bytes that an operator must read and write: nothing that stays in registers, no copies."""
-    if op.kind == "copies":
+    if op.kind == COPIES:
         return 0.0
     read = [] if op.fused else [t for t in op.inputs if not t.local]
     return widths.bytes((*read, *op.weights, *(t for t in op.outputs if not t.local)))
@@ -138,7 +146,7 @@ def memory_bytes(op: Operator, widths: Widths) -> float:
 def _transfers(op: Operator, widths: Widths) -> float:
     """The least loads and stores of an operator."""
     least = memory_bytes(op, widths)
-    if op.rows > 1 and op.kind == "dense convolutions":
+    if op.rows > 1 and op.kind == DENSE:
         value = widths.of(op.weights[0])
         places = REGISTERS * REGISTER / value
         blocked = (2 * op.multiply_adds / sqrt(places) - 2 * places) * value
@@ -178,35 +186,47 @@ class Milliseconds:
     """The least time of a step.
 
     Attributes:
-        by_kind: hot, all that is read is in the caches.
+        by_operator: multiply-adds, and milliseconds where all that is read is in the caches.
+        by_kind: these added up.
         arithmetic: of which operators that their arithmetic holds up.
         cold: weights, states and image come from the memory.
     """
 
+    by_operator: Sequence[tuple[int, float]]
     by_kind: Mapping[str, float]
     arithmetic: float
     cold: float
 
     @property
     def total(self) -> float:
-        """Hot."""
+        """All of it, hot."""
         return sum(self.by_kind.values())
+
+    def below(self, limit: int) -> float:
+        """Of operators with fewer multiply-adds."""
+        return sum(time for products, time in self.by_operator if products < limit)
 
 
 def least_time(step: Step, peak: Peak) -> Milliseconds:
     """Return the least time of a step on one core of this machine."""
     widths = Widths(half=False)
-    by_kind: Counter[str] = Counter()
+    by_kind: dict[str, float] = dict.fromkeys(KINDS, 0.0)
+    by_operator: list[tuple[int, float]] = []
     arithmetic = cold = 0.0
+    # Bytes of a tensor that the step has not just written: its inputs', also through copies.
+    cached_not = {t.index: widths.bytes((t,)) for t in step.inputs.values()}
     for op in step.operators:
         rate = peak.int8 if op.int8 else peak.float32
         computing = 1e3 * (op.multiply_adds / rate + op.work / peak.float32)
         needed = memory_bytes(op, widths)
         moving = 1e3 * needed / peak.cached
-        outside = [t for t in (*op.weights, *op.inputs) if t.constant or t.border is not None]
-        fetched = 0.0 if op.fused or not needed else min(needed, widths.bytes(outside))
+        outside = sum(cached_not.get(t.index, 0.0) for t in op.inputs) + widths.bytes(op.weights)
+        if op.kind == COPIES:
+            cached_not |= {t.index: outside for t in op.outputs}
+        fetched = 0.0 if op.fused else min(needed, outside)
         fetching = 1e3 * (fetched / peak.memory + (needed - fetched) / peak.cached)
         by_kind[op.kind] += max(computing, moving)
+        by_operator.append((op.multiply_adds, max(computing, moving)))
         arithmetic += computing if computing >= moving else 0.0
         cold += max(computing, fetching)
-    return Milliseconds(dict(by_kind), arithmetic, cold)
+    return Milliseconds(by_operator, by_kind, arithmetic, cold)
