@@ -103,12 +103,12 @@ def time_row(subject: Subject, peak: Peak, taken: Times) -> dict[str, Any]:
     operators, products = subject.step.share_below(SMALL)
     return _row(subject, HERE) | {
         "unit": TIME,
-        "least": dict(least.by_kind),
-        "least_arithmetic": least.arithmetic,
-        "least_paced": least.cold,
+        "least": {kind: asdict(one) for kind, one in least.by_kind.items()},
+        "least_paced": least.paced,
         "taken": taken.hot,
         "taken_paced": taken.paced,
         "two_threads": taken.two_threads,
+        "disturbances": taken.disturbances,
         "small": {
             "limit": SMALL,
             "operators": operators,

@@ -141,6 +141,18 @@ class Step:
         """Of all constants that a step reads, in the file's formats."""
         return sum({t.index: t.bytes for op in self.operators for t in op.weights}.values())
 
+    def groups(self) -> list[list[Operator]]:
+        """Return the operators, those that can be joined together, in the order of execution."""
+        found: list[list[Operator]] = []
+        homes: dict[int, list[Operator]] = {}
+        for op in self.operators:
+            joined = {id(homes[t.index]): homes[t.index] for t in op.inputs if t.local}
+            found = [group for group in found if id(group) not in joined]
+            group = [*(member for part in joined.values() for member in part), op]
+            found.append(group)
+            homes |= {t.index: group for member in group for t in member.outputs}
+        return found
+
     def multiply_adds_by_kind(self) -> dict[str, int]:
         """Return multiply-adds by kind, in the order of ``PRODUCT_KINDS``."""
         counted: Counter[str] = Counter()

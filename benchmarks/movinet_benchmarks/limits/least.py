@@ -15,8 +15,8 @@ registers (LDP, STP). A matrix product of r rows, k inputs and c outputs reads a
 (Smith, Lowery, Langou, van de Geijn: A tight I/O lower bound for matrix multiplication,
 arXiv:1702.02017), and at least its weights and inputs once.
 
-Time: each operator takes the longer of its arithmetic at this machine's highest rate and its
-bytes at its highest bandwidth (Williams, Waterman, Patterson: Roofline, CACM 52(4), 2009).
+Time: operators that can be joined take the longer of their arithmetic at this machine's highest
+rate and their bytes at its highest bandwidth (Williams, Waterman, Patterson: Roofline, CACM 52(4), 2009).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,8 +63,14 @@ VECTORS = {"cortex-a72": Vectors(half=False, dot=False), "cortex-a76": Vectors(T
 
 
 @dataclass(frozen=True)
-class Instructions:
-    """The least instructions: vector multiply-adds, loads and stores, all other arithmetic."""
+class Least:
+    """The least instructions or milliseconds, by what they are for.
+
+    Attributes:
+        products: multiply-adds.
+        memory: loads and stores; of time, that of operators which wait for their bytes.
+        other: all other arithmetic.
+    """
 
     products: float = 0.0
     memory: float = 0.0
@@ -75,40 +81,42 @@ class Instructions:
         """All of them."""
         return self.products + self.memory + self.other
 
-    def __add__(self, more: "Instructions") -> "Instructions":
+    def __add__(self, more: "Least") -> "Least":
         """Add up part by part."""
-        return Instructions(
+        return Least(
             self.products + more.products, self.memory + more.memory, self.other + more.other
         )
 
 
-def least_instructions(step: Step, vectors: Vectors) -> dict[str, Instructions]:
+def by_kind(parts: Iterable[tuple[str, Least]]) -> dict[str, Least]:
+    """Add up what belongs to one kind of operator; in the order of ``KINDS``."""
+    found = dict.fromkeys(KINDS, Least())
+    for kind, part in parts:
+        found[kind] += part
+    return found
+
+
+def least_instructions(step: Step, vectors: Vectors) -> dict[str, Least]:
     """Return the least instructions of a step by the kind of operator.
 
     Args:
         step: of a file.
         vectors: of a core; it computes in half precision if it can and the file has any.
     """
-    found: dict[str, Instructions] = {}
     widths = Widths(half=step.half and vectors.half)
-
-    def add(kind: str, part: Instructions) -> None:
-        found[kind] = found.get(kind, Instructions()) + part
-
+    parts = []
     for op in step.operators:
-        width = widths.arithmetic(op)
-        lanes = REGISTER / width
+        lanes = REGISTER / widths.arithmetic(op)
+        products = op.multiply_adds / lanes
         if op.int8:
             products = op.multiply_adds / (DOT if vectors.dot else WIDENED)
-            add(CONVERSIONS, _quantized(op, widths))
-        else:
-            products = op.multiply_adds / lanes
-        add(op.kind, Instructions(products, _transfers(op, widths), op.work / lanes))
+            parts.append((CONVERSIONS, _quantized(op, widths)))
+        parts.append((op.kind, Least(products, _transfers(op, widths), op.work / lanes)))
     if widths.half:  # what comes and goes in float32
         border = {t.index: t for t in (*step.inputs.values(), *step.outputs.values())}
         outside = sum(t.size for t in border.values() if t.dtype == "FLOAT32")
-        add(CONVERSIONS, Instructions(other=4 * outside / REGISTER))
-    return found
+        parts.append((CONVERSIONS, Least(other=4 * outside / REGISTER)))
+    return by_kind(parts)
 
 
 @dataclass(frozen=True)
@@ -155,13 +163,13 @@ def _transfers(op: Operator, widths: Widths) -> float:
     return least / PAIR
 
 
-def _quantized(op: Operator, widths: Widths) -> Instructions:
+def _quantized(op: Operator, widths: Widths) -> Least:
     floats = [t.dtype in FLOATS for t in (*op.inputs, *op.outputs)]
     if not all(floats):
-        return Instructions()
+        return Least()
     inputs, outputs = (sum(t.size for t in side) for side in (op.inputs, op.outputs))
     lanes = REGISTER / (2.0 if widths.half else 4.0)
-    return Instructions(other=(QUANTIZED_IN * inputs + QUANTIZED_OUT * outputs) / lanes)
+    return Least(other=(QUANTIZED_IN * inputs + QUANTIZED_OUT * outputs) / lanes)
 
 
 @dataclass(frozen=True)
@@ -186,47 +194,49 @@ class Milliseconds:
     """The least time of a step.
 
     Attributes:
-        by_operator: multiply-adds, and milliseconds where all that is read is in the caches.
+        operators: multiply-adds of each operator, and its least time where all that it reads
+            is in the caches.
         by_kind: these added up.
-        arithmetic: of which operators that their arithmetic holds up.
-        cold: weights, states and image come from the memory.
+        paced: all of it, where weights, states and image come from the memory.
     """
 
-    by_operator: Sequence[tuple[int, float]]
-    by_kind: Mapping[str, float]
-    arithmetic: float
-    cold: float
+    operators: Sequence[tuple[int, Least]]
+    by_kind: Mapping[str, Least]
+    paced: float
 
     @property
     def total(self) -> float:
-        """All of it, hot."""
-        return sum(self.by_kind.values())
+        """All of it, in the caches."""
+        return sum(one.total for one in self.by_kind.values())
 
     def below(self, limit: int) -> float:
         """Of operators with fewer multiply-adds."""
-        return sum(time for products, time in self.by_operator if products < limit)
+        return sum(one.total for products, one in self.operators if products < limit)
 
 
 def least_time(step: Step, peak: Peak) -> Milliseconds:
     """Return the least time of a step on one core of this machine."""
     widths = Widths(half=False)
-    by_kind: dict[str, float] = dict.fromkeys(KINDS, 0.0)
-    by_operator: list[tuple[int, float]] = []
-    arithmetic = cold = 0.0
+    parts = []
+    paced = 0.0
     # Bytes of a tensor that the step has not just written: its inputs', also through copies.
-    cached_not = {t.index: widths.bytes((t,)) for t in step.inputs.values()}
+    far = {t.index: widths.bytes((t,)) for t in step.inputs.values()}
     for op in step.operators:
-        rate = peak.int8 if op.int8 else peak.float32
-        computing = 1e3 * (op.multiply_adds / rate + op.work / peak.float32)
-        needed = memory_bytes(op, widths)
-        moving = 1e3 * needed / peak.cached
-        outside = sum(cached_not.get(t.index, 0.0) for t in op.inputs) + widths.bytes(op.weights)
         if op.kind == COPIES:
-            cached_not |= {t.index: outside for t in op.outputs}
-        fetched = 0.0 if op.fused else min(needed, outside)
-        fetching = 1e3 * (fetched / peak.memory + (needed - fetched) / peak.cached)
-        by_kind[op.kind] += max(computing, moving)
-        by_operator.append((op.multiply_adds, max(computing, moving)))
-        arithmetic += computing if computing >= moving else 0.0
-        cold += max(computing, fetching)
-    return Milliseconds(by_operator, by_kind, arithmetic, cold)
+            far |= {t.index: sum(far.get(t.index, 0.0) for t in op.inputs) for t in op.outputs}
+    for group in step.groups():
+        computed, moved, fetched = [], [], 0.0
+        for op in group:
+            rate = peak.int8 if op.int8 else peak.float32
+            products, other = 1e3 * op.multiply_adds / rate, 1e3 * op.work / peak.float32
+            computed.append(Least(products, other=other))
+            needed = memory_bytes(op, widths)
+            moved.append(Least(memory=1e3 * needed / peak.cached))
+            outside = sum(far.get(t.index, 0.0) for t in op.inputs) + widths.bytes(op.weights)
+            outside = 0.0 if op.fused else min(needed, outside)
+            fetched += 1e3 * (outside / peak.memory + (needed - outside) / peak.cached)
+        computing, moving = (sum(one.total for one in side) for side in (computed, moved))
+        parts += zip(group, moved if moving > computing else computed, strict=True)
+        paced += max(computing, fetched)
+    operators = [(op.multiply_adds, part) for op, part in parts]
+    return Milliseconds(operators, by_kind((op.kind, part) for op, part in parts), paced)

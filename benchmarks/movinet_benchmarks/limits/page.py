@@ -17,6 +17,11 @@ SHOWN = "a0"  # the member whose kinds of operators are shown
 TIME = "ms"  # the unit where time is measured; else million instructions
 Figures = Mapping[str, Any]
 
+# The parts of what is least, and what they are called.
+PARTS = {"products": "multiply-adds", "memory": "loads and stores", "other": "other arithmetic"}
+COLOURS = dict(zip(PARTS, ("C0", "C1", "C2"), strict=True))
+MOVED = ("image read", "states read", "states written", "activations read", "activations written")
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -54,15 +59,23 @@ def sheets(figures: Figures) -> list[Sheet]:
 
 
 def _counts(rows: Sequence[Figures]) -> Sheet:
-    moved = ("weights", "states read", "states written", "activations read", "activations written")
-    columns = ["million multiply-adds", *PRODUCT_KINDS, "together", *(f"MB {m}" for m in moved)]
-    files = {row["file"]: row for row in rows}
-    cells = []
-    for name, row in files.items():
-        counts = [row["multiply_adds"][kind] for kind in PRODUCT_KINDS]
-        numbers = [f"{n / 1e6:.1f}" for n in (*counts, sum(counts))]
-        cells.append([name, *numbers, *(f"{row['bytes'].get(m, 0) / 1e6:.2f}" for m in moved)])
-    return Sheet("What a step computes and moves, as the file has it", columns, cells)
+    """Columns are models: their operators are those of every variant, but for the formats."""
+    first = {row["model"]: row for row in reversed(rows)}
+    models = sorted(first)
+    lines = {
+        f"million multiply-adds, {kind}": [first[m]["multiply_adds"][kind] for m in models]
+        for kind in PRODUCT_KINDS
+    }
+    sums = [sum(first[m]["multiply_adds"].values()) for m in models]
+    lines["million multiply-adds, together"] = sums
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        files = {row["model"]: row for row in rows if row["variant"] == variant}
+        weights = [files[m]["bytes"]["weights"] if m in files else None for m in models]
+        lines[f"MB weights, {variant}"] = weights
+    for what in MOVED:
+        lines[f"MB {what}"] = [first[m]["bytes"][what] for m in models]
+    cells = [[n, *("" if v is None else f"{v / 1e6:.2f}" for v in v_s)] for n, v_s in lines.items()]
+    return Sheet("What a step computes and moves, as the file has it", ("", *models), cells)
 
 
 def _standing(rows: Sequence[Figures]) -> Sheet:
@@ -88,37 +101,29 @@ def _standing(rows: Sequence[Figures]) -> Sheet:
 
 
 def _kinds(row: Figures) -> Sheet:
-    least = row["least"]
+    """The parts of the least by kind, and what is taken for them where that is known."""
+    least, taken = row["least"], row.get("taken_by_loop")
     products = sum(row["multiply_adds"].values())
-    title = f"{row['file']} on {row['on']}"
-    if row["unit"] == TIME:
-        cells = [
-            [k, f"{row['multiply_adds'].get(k, 0) / products:.1%}", f"{least.get(k, 0):.3f}"]
-            for k in KINDS
-        ]
-        cells.append(["together", "", f"{total(least):.3f}"])
-        return Sheet(title, ("kind", "of the multiply-adds", "least ms"), cells)
+    groups = LOOPS if taken else {kind: (kind,) for kind in KINDS}
     cells = []
-    for loop, kinds in LOOPS.items():
-        parts = [[least.get(k, {}).get(p, 0.0) for k in kinds] for p in PARTS]
-        numbers = [sum(part) for part in parts]
-        made = sum(row["multiply_adds"].get(k, 0) for k in kinds) / products
-        taken = row["taken_by_loop"][loop]
-        cells.append([loop, f"{made:.1%}", *(f"{n:.2f}" for n in (*numbers, sum(numbers), taken))])
-        cells[-1].append(f"{taken - sum(numbers):.2f}")
-    sums = [sum(one.get(p, 0.0) for one in least.values()) for p in PARTS]
-    last = (*sums, sum(sums), row["taken"], row["taken"] - sum(sums))
-    cells.append(["together", "", *(f"{n:.2f}" for n in last)])
-    columns = ("million instructions", "of the multiply-adds", *PARTS, "least", "taken", "more")
-    return Sheet(title, columns, cells)
+    for name, kinds in groups.items():
+        numbers = [sum(least[kind][part] for kind in kinds) for part in PARTS]
+        numbers.append(sum(numbers))
+        if taken:
+            numbers += [taken[name], taken[name] - numbers[-1]]
+        made = sum(row["multiply_adds"].get(kind, 0) for kind in kinds) / products
+        cells.append([name, f"{made:.1%}", *(f"{n:.2f}" for n in numbers)])
+    sums = [sum(one[part] for one in least.values()) for part in PARTS]
+    sums += [sum(sums), row["taken"], row["taken"] - sum(sums)]
+    shown = sums if taken else sums[:-2]
+    cells.append(["together", "100.0%", *(f"{n:.2f}" for n in shown)])
+    columns = (row["unit"], "of the multiply-adds", *PARTS.values(), "least", "taken", "more")
+    return Sheet(f"{row['file']} on {row['on']}", columns[: len(cells[-1])], cells)
 
 
-PARTS = ("products", "memory", "other")
-
-
-def total(least: Mapping[str, Any]) -> float:
-    """Add up the kinds of what is least: milliseconds, or the parts of instructions."""
-    return sum(sum(one.values()) if isinstance(one, Mapping) else one for one in least.values())
+def total(least: Mapping[str, Mapping[str, float]]) -> float:
+    """Add up all kinds and parts."""
+    return sum(sum(one.values()) for one in least.values())
 
 
 def _threads(rows: Sequence[Figures]) -> Sheet:
@@ -180,12 +185,14 @@ def title_of(figures: Figures) -> str:
     if peaks is None:
         return f"Counted on {where}."
     cached = sorted(one["cached"] for one in peaks["models"].values())
+    disturbed = [reason for row in figures["rows"] for reason in row.get("disturbances", ())]
+    doubt = f" DISTURBED, so that times are too long: {disturbed[0]}." if disturbed else ""
     return (
         f"{where}: at most {peaks['float32'] / 1e9:.1f} G multiply-adds a second of float32, "
         f"{peaks['int8'] / 1e9:.1f} of int8, {cached[0] / 1e9:.0f} to {cached[-1] / 1e9:.0f} GB/s "
         f"from the cache that a model fits in, {peaks['memory'] / 1e9:.0f} GB/s from the memory; "
         f"{effort['rounds']} steps in each of {effort['processes']} processes."
-    )
+    ) + doubt
 
 
 def rewritten(page: str, figures: Figures, name: str) -> str:
@@ -229,49 +236,24 @@ def picture(figures: Figures, path: Path) -> None:
 
 
 def _draw_bars(axes: Any, rows: Sequence[Figures]) -> None:
-    """Each row's least beside what is taken, as shares of what is taken."""
-    names, place = [], 0.0
-    for row in rows:
-        if row["unit"] == TIME:
-            arithmetic = row["least_arithmetic"]
-            parts = {"arithmetic": arithmetic, "bytes": total(row["least"]) - arithmetic}
-        else:
-            sums = {p: sum(one[p] for one in row["least"].values()) for p in PARTS}
-            parts = {"products": sums["products"], "bytes": sums["memory"]}
-            parts["other arithmetic"] = sums["other"]
+    """The parts of each row's least as shares of what is taken."""
+    names = []
+    for place, row in enumerate(rows):
         left = 0.0
-        for part, value in parts.items():
-            share = value / row["taken"]
-            axes.barh(place, share, left=left, color=COLOURS[part], label=part)
+        for part, label in PARTS.items():
+            share = sum(one[part] for one in row["least"].values()) / row["taken"]
+            bar = {"color": COLOURS[part], "label": None if place else label}
+            axes.barh(place, share, left=left, **bar)
             left += share
-        axes.barh(place, 1 - left, left=left, color=COLOURS["beyond the least"])
-        axes.text(
-            left + 0.01, place, f"{row['taken'] - total(row['least']):.2f} beyond", va="center"
-        )
+        axes.barh(place, 1 - left, left=left, color="0.88")
         unit = "ms" if row["unit"] == TIME else "M"
+        beyond = f"{row['taken'] - total(row['least']):.2f} {unit} more"
+        axes.text(left + 0.01, place, beyond, va="center")
         names.append(f"{_column(row)}\n{row['taken']:.2f} {unit}")
-        place -= 1
-    axes.set_yticks([-float(i) for i in range(len(names))], names)
+    axes.invert_yaxis()
+    axes.set_yticks(range(len(names)), names)
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of what is taken")
     axes.set_title(f"{SHOWN.upper()}: what the least consists of")
-    handles = {
-        label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    axes.legend(
-        handles.values(),
-        handles.keys(),
-        loc="lower center",
-        bbox_to_anchor=(0.5, -0.28),
-        ncols=4,
-        frameon=False,
-    )
-
-
-COLOURS = {
-    "arithmetic": "C0",
-    "products": "C0",
-    "bytes": "C1",
-    "other arithmetic": "C2",
-    "beyond the least": "0.85",
-}
+    handles, labels = axes.get_legend_handles_labels()
+    axes.figure.legend(handles, labels, loc="outside lower left", ncols=3, frameon=False)

@@ -39,11 +39,15 @@ class Effort:
 
 @dataclass(frozen=True)
 class Times:
-    """A step: milliseconds on one thread, and at a camera's pace; two threads over one."""
+    """A step: milliseconds on one thread, and at a camera's pace; two threads over one.
+
+    ``disturbances`` says why they are doubtful, if they are.
+    """
 
     hot: float
     paced: float
     two_threads: float
+    disturbances: tuple[str, ...]
 
 
 def times(path: Path, effort: Effort, progress: Progress = lambda n: None) -> Times:
@@ -59,14 +63,17 @@ def times(path: Path, effort: Effort, progress: Progress = lambda n: None) -> Ti
     model = StreamModel(path)
     frames = frames_for(model.size, model.fps, None)
 
+    disturbances: dict[str, None] = {}
+
     def medians(schedule: Schedule) -> list[float]:
-        timed, _ = time_models({path.stem: path}, frames, schedule, progress)
+        timed, machine = time_models({path.stem: path}, frames, schedule, progress)
+        disturbances.update(dict.fromkeys(machine.disturbances))
         return [summary(one.samples_ms).median for one in timed]
 
     (hot,) = medians(Schedule(effort.rounds, effort.processes))
     (paced,) = medians(Schedule(effort.paced_rounds, effort.processes, effort.pace))
     one, two = medians(Schedule(effort.rounds, effort.processes, threads=(1, 2)))
-    return Times(hot, paced, two / one)
+    return Times(hot, paced, two / one, tuple(disturbances))
 
 
 def instructions(
