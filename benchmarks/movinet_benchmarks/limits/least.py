@@ -16,7 +16,8 @@ registers (LDP, STP). A matrix product of r rows, k inputs and c outputs reads a
 arXiv:1702.02017), and at least its weights and inputs once.
 
 Time: operators that can be joined take the longer of their arithmetic at this machine's highest
-rate and their bytes at its highest bandwidth (Williams, Waterman, Patterson: Roofline, CACM 52(4), 2009).
+rate and their bytes at its highest bandwidth (Williams, Waterman, Patterson: Roofline, CACM
+52(4), 2009).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -217,7 +218,7 @@ class Milliseconds:
 def least_time(step: Step, peak: Peak) -> Milliseconds:
     """Return the least time of a step on one core of this machine."""
     widths = Widths(half=False)
-    parts = []
+    parts: list[tuple[Operator, Least]] = []
     paced = 0.0
     # Bytes of a tensor that the step has not just written: its inputs', also through copies.
     far = {t.index: widths.bytes((t,)) for t in step.inputs.values()}
