@@ -144,6 +144,15 @@ def test_least_instructions_of_a_matrix_product(a0: Step) -> None:
     assert found[count.COPIES].total == found[count.CONVERSIONS].total == 0
 
 
+def test_tiles_hold_more_than_the_convolutions(a0: Step) -> None:
+    """Widths of 8, 24, 56, 104 and 184 do not fill tiles of 16."""
+    assert a0.tiled(1, 8) == 1  # all widths are multiples of 8
+    assert a0.tiled(4, 16) == pytest.approx(1.121, abs=0.001)
+    assert a0.tiled(1, 1) == 1
+    (stem,) = [op for op in a0.operators if op.multiply_adds == 86 * 86 * 27 * 8]
+    assert Step((stem,), {}, {}).tiled(1, 16) == 2
+
+
 def test_half_precision_halves_the_least(a0: Step) -> None:
     """A float32 file stays in float32 on a core that has half precision."""
     assert not a0.half

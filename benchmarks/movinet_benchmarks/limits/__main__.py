@@ -124,6 +124,7 @@ def instruction_row(subject: Subject, core: str, taken: Mapping[str, int]) -> di
     return _row(subject, core) | {
         "unit": "million instructions",
         "least": {k: {p: n / 1e6 for p, n in asdict(one).items()} for k, one in parts.items()},
+        "tiled": subject.step.tiled(*VECTORS[core].tile),
         "taken": sum(taken.values()) / 1e6,
         "taken_by_loop": {loop: n / 1e6 for loop, n in taken.items()},
     }

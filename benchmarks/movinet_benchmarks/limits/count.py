@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,21 @@ class Step:
                     owner = "states" if tensor.border in states else tensor.border
                     moved[f"{owner or 'activations'} {verb}"] += tensor.bytes
         return dict(sorted(moved.items()))
+
+    def tiled(self, rows: int, channels: int) -> float:
+        """Return the dense convolutions' multiply-adds in whole tiles, over those they have.
+
+        A kernel computes a tile of rows and output channels in registers, also where the tensor
+        has no more.
+        """
+        made = whole = 0
+        for op in self.operators:
+            if op.kind == DENSE:
+                outputs = op.weights[0].shape[0]
+                tiles = ceil(op.rows / rows) * ceil(outputs / channels)
+                made += op.multiply_adds
+                whole += tiles * rows * channels * (op.multiply_adds // (op.rows * outputs))
+        return whole / made
 
     def share_below(self, limit: int) -> tuple[float, float]:
         """Return the shares of operators and of multiply-adds in operators that have fewer."""

@@ -54,13 +54,19 @@ class Vectors:
     Attributes:
         half: arithmetic in half precision.
         dot: dot products of int8.
+        tile: rows and channels that XNNPACK's kernel of float32, or half precision, has in
+            registers there (seen in what the emulation executes).
     """
 
     half: bool
     dot: bool
+    tile: tuple[int, int]
 
 
-VECTORS = {"cortex-a72": Vectors(half=False, dot=False), "cortex-a76": Vectors(True, True)}
+VECTORS = {
+    "cortex-a72": Vectors(half=False, dot=False, tile=(4, 16)),
+    "cortex-a76": Vectors(half=True, dot=True, tile=(6, 16)),
+}
 
 
 @dataclass(frozen=True)

@@ -79,25 +79,20 @@ def _counts(rows: Sequence[Figures]) -> Sheet:
 
 
 def _standing(rows: Sequence[Figures]) -> Sheet:
-    columns = (
-        "file",
-        "on",
-        "least",
-        "taken",
-        "taken / least",
-        "at a camera's pace: least",
-        "taken",
-    )
+    paced = "at a camera's pace: least"
+    columns = ("file", "on", "least", "taken", "taken / least", paced, "taken", "tiles")
     cells = []
     for row in rows:
         least, taken = total(row["least"]), row["taken"]
+        unit = "ms" if row["unit"] == TIME else "M"
+        numbers = [f"{least:.2f} {unit}", f"{taken:.2f} {unit}", f"{taken / least:.2f}"]
         if row["unit"] == TIME:
-            numbers = [f"{least:.2f} ms", f"{taken:.2f} ms", f"{taken / least:.2f}"]
-            numbers += [f"{row['least_paced']:.2f} ms", f"{row['taken_paced']:.2f} ms"]
+            numbers += [f"{row['least_paced']:.2f} ms", f"{row['taken_paced']:.2f} ms", ""]
         else:
-            numbers = [f"{least:.2f} M", f"{taken:.2f} M", f"{taken / least:.2f}", "", ""]
+            numbers += ["", "", f"{row['tiled']:.3f}"]
         cells.append([row["file"], row["on"], *numbers])
-    return Sheet("The least and what is taken: one step, one thread", columns, cells)
+    title = "The least and what is taken: one step, one thread; M: million instructions"
+    return Sheet(title, columns, cells)
 
 
 def _kinds(row: Figures) -> Sheet:
