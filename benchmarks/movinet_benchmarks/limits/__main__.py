@@ -243,7 +243,8 @@ def main(
     python -m movinet_benchmarks.limits a0-stream-wide.tflite --on cortex-a72 --json
     """
     members, places = _members(member), _places(on)
-    text = None if page is None else _read(page)
+    if page is not None:
+        _read(page)  # what is wrong with it is said now, not after half an hour
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with (
@@ -259,9 +260,10 @@ def main(
     with written_whole(output / "limits.json") as temporary:
         temporary.write_text(json.dumps(figures, indent=1, allow_nan=False), "utf-8")
     picture(figures, output / "limits.png")
-    if page is not None and text is not None:
+    if page is not None:
+        text = rewritten(_read(page), figures, str(page))
         with written_whole(page) as temporary:
-            temporary.write_text(rewritten(text, figures, str(page)), "utf-8")
+            temporary.write_text(text, "utf-8")
         picture(figures, page.with_suffix(".png"))
     if as_json:
         print(json.dumps(figures, indent=1, allow_nan=False))

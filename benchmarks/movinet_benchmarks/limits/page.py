@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.table import Table
 
@@ -35,7 +35,8 @@ class Sheet:
         """Return it for the terminal."""
         table = Table(title=self.title, title_justify="left", box=None, pad_edge=False)
         for number, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if number else "left")
+            justify: Literal["left", "right"] = "right" if number else "left"
+            table.add_column(column, justify=justify, no_wrap=not number)
         for row in self.rows:
             table.add_row(*row)
         return table
