@@ -20,6 +20,7 @@ from movinet_runtime.tensors import Array, State, check_state, dequantized, fill
 
 # One for the process: made and destroyed with a dozen lines of messages each.
 _ENVIRONMENT: list[Any] = []
+_MAKING = Lock()  # models may be opened in several threads
 
 
 class CompiledEngine:
@@ -147,8 +148,9 @@ def _compile(model: ModelFile, threads: int) -> Any:
             hardware_accelerators=HardwareAccelerator.CPU,
             cpu_options=CpuOptions(num_threads=threads),
         )
-        if not _ENVIRONMENT:
-            _ENVIRONMENT.append(Environment.create())
+        with _MAKING:
+            if not _ENVIRONMENT:
+                _ENVIRONMENT.append(Environment.create())
         (environment,) = _ENVIRONMENT
         # The bytes that were verified, not what lies at the path by now; the model keeps them.
         return CompiledModel.from_buffer(model.content, environment=environment, options=options)
