@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Weights and clips for tests and benchmarks that want real ones; they skip without.
 export MOVINET_SHARED ?= $(if $(wildcard ../shared),$(abspath ../shared))
 
-.PHONY: setup wheels demo tutorial test lint bench embedded footprint clean
+.PHONY: setup wheels demo tutorial test lint bench limits embedded footprint clean
 
 setup: $(VENV)/.installed
 
@@ -46,6 +46,10 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m movinet_benchmarks.peers
+
+# Half an hour on two idle cores; A0 to A5 and T0, here and on emulated boards.
+limits: setup
+	$(BIN)/python -m movinet_benchmarks.limits --page docs/limits.md
 
 footprint: setup
 	$(BIN)/python -m movinet_benchmarks.footprint

@@ -43,6 +43,30 @@ def test_streams_of_one_model_do_not_share_their_state(stream_model: Path, engin
     np.testing.assert_array_equal(at_once, alone)
 
 
+def test_models_may_be_opened_at_once(stream_model: Path) -> None:
+    """In a process that has opened none before, whose environment several would make."""
+    code = """if True:
+        import sys, threading
+        from concurrent.futures import ThreadPoolExecutor
+        from movinet_runtime import StreamModel
+        from ai_edge_litert.environment import Environment
+        begin, make = threading.Barrier(4), Environment.create
+        def slow():
+            made = make()
+            threading.Event().wait(0.2)
+            return made
+        Environment.create = slow
+        def opened(path):
+            begin.wait()
+            return StreamModel(path, 1, engine="compiled")
+        with ThreadPoolExecutor(4) as pool:
+            print(len(list(pool.map(opened, sys.argv[1:] * 4))))
+    """
+    command = [sys.executable, "-c", code, str(stream_model)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "4\n", done.stderr
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_horizon_forgets(stream_model: Path, engine: str) -> None:
     """After a long past, the state of a bounded stream soon is that of the new scene."""

@@ -34,6 +34,7 @@ _ENVIRONMENT: list[Any] = []
 # Rings of different lengths come round together after their least common multiple: 15 for
 # kernels of 3 and 5 frames.
 MOST_TURNS = 1000
+_MAKING = Lock()  # models may be opened in several threads
 
 
 class CompiledEngine:
@@ -168,8 +169,9 @@ def _compile(model: ModelFile, threads: int) -> Any:
             hardware_accelerators=HardwareAccelerator.CPU,
             cpu_options=CpuOptions(num_threads=threads),
         )
-        if not _ENVIRONMENT:
-            _ENVIRONMENT.append(Environment.create())
+        with _MAKING:
+            if not _ENVIRONMENT:
+                _ENVIRONMENT.append(Environment.create())
         (environment,) = _ENVIRONMENT
         # The bytes that were verified, not what lies at the path by now; the model keeps them.
         return CompiledModel.from_buffer(model.content, environment=environment, options=options)
