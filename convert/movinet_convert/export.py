@@ -74,6 +74,7 @@ class Exported:
         parity: of the float32 graph that all variants come from; the first is with the source
             itself, if it can be run, the last with the Keras network.
         fidelity: of the variant, against the float32 graph.
+        loaded: the weights that it was made from.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class Exported:
     parity: list[Parity]
     fidelity: Fidelity | None
     notes: list[str]
+    loaded: LoadedWeights
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,8 @@ def export(
             content = _written(transformed, spec, about, variant, half_arithmetic, fidelity)
             draft.write_bytes(content)
             inspection = inspect(ModelFile.read(draft))
-            made.append((content, Exported(path, variant, inspection, parity, fidelity, notes)))
+            done = Exported(path, variant, inspection, parity, fidelity, notes, loaded)
+            made.append((content, done))
     report("writing")
     for content, result in made:
         with writing(result.path):

@@ -103,7 +103,9 @@ class _Writer:
                 self._convolution(op)
             case "AVERAGE_POOL_2D":
                 size = (op.options["filterHeight"], op.options["filterWidth"])
-                self._node("AveragePool", op, op.inputs, kernel_shape=size, **self._window(op, size))
+                self._node(
+                    "AveragePool", op, op.inputs, kernel_shape=size, **self._window(op, size)
+                )
             case "MAXIMUM" | "ADD" | "SUB" | "MUL" | "DIV":
                 self._node(SAME_NAME.get(op.kind, "Max"), op, op.inputs)
             case "CONCATENATION":
