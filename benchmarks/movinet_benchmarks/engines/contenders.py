@@ -5,6 +5,7 @@ laid out once as rings, and what a step reads and writes is bound before the fir
 state is copied. One thread; float32 unless the name says otherwise.
 """
 
+import ctypes
 import importlib.util
 import itertools
 import math
@@ -240,15 +241,17 @@ def ncnn(bf16: bool) -> Callable[[Files], LogitsStep]:
         options.use_bf16_packed = options.use_bf16_storage = bf16
         allocators = engine.UnlockedPoolAllocator(), engine.UnlockedPoolAllocator()
         options.blob_allocator, options.workspace_allocator = allocators
+        for one in allocators:  # they must outlive all blobs, whatever goes first at the end
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
         net.opt = options
         if net.load_param(str(parameters)) or net.load_model(str(parameters.with_suffix(".bin"))):
             raise UnfitError("ncnn does not know all operators")
         blobs = {name: f"in{i}" for i, name in enumerate(files.inputs)}
         results = {name: f"out{i}" for i, name in enumerate(files.outputs)}
-        inputs = {
-            name: engine.Mat(np.zeros(shape[1:], np.float32)).clone()
-            for name, shape in files.inputs.items()
-        }
+        inputs = {}
+        for name, (_, c, h, w) in files.inputs.items():
+            inputs[name] = engine.Mat(w, h, c)
+            inputs[name].fill(0.0)
         image = np.zeros(files.inputs["image"], np.float32)
         inputs["image"] = engine.Mat(image[0])
 
@@ -267,7 +270,6 @@ def ncnn(bf16: bool) -> Callable[[Files], LogitsStep]:
             inputs.update(moved)
             return np.array(logits)
 
-        step.allocators = allocators  # type: ignore[attr-defined]  # must outlive the net
         return step
 
     return opened
@@ -290,7 +292,8 @@ def converted(onnx: Path) -> Path:
     program = shutil.which("pnnx", path=os.pathsep.join(folders))
     if program is None:
         raise UnfitError("pnnx is not installed: pip install --no-deps pnnx")
-    command = [program, str(onnx), "fp16=0"]
+    files = [f"ncnnparam={made}", f"ncnnbin={made.with_suffix('.bin')}"]
+    command = [program, str(onnx), "fp16=0", *files]
     done = subprocess.run(command, capture_output=True, text=True, cwd=onnx.parent)
     if done.returncode or not made.exists():
         raise UnfitError("pnnx cannot read the ONNX file")
