@@ -74,6 +74,10 @@ class Contender:
     settings: str
     open: Callable[[Files], LogitsStep]
 
+    def about(self) -> dict[str, str]:
+        """Return what a reader must know to repeat it."""
+        return {"version": f"{self.packages[0]} {self.version()}", "settings": self.settings}
+
     def version(self) -> str:
         """Return the engine's version.
 
@@ -114,6 +118,10 @@ class Rings:
     inputs: list[dict[str, NDArray[np.float32]]]
     outputs: list[dict[str, NDArray[np.float32]]]
 
+    def logits(self) -> Logits:
+        """Copy what the last step said, [classes]."""
+        return np.array(self.outputs[0]["logits"][0], np.float32)
+
     @classmethod
     def of(cls, files: Files) -> "Rings":
         """Lay out rings for the states of an ONNX file."""
@@ -143,11 +151,8 @@ def chain_to(output: str, states: Mapping[str, str]) -> list[str]:
 
 
 def filled(target: NDArray[np.float32], frame: Frame) -> None:
-    """Write a frame [h, w, 3] into an image [1, 3, h, w] of values in [0, 1].
-
-    Apart: a product that reads across channels takes four times as long.
-    """
-    np.multiply(np.ascontiguousarray(frame.transpose(2, 0, 1)), SCALE, out=target[0])
+    """Write a frame [h, w, 3] into an image [1, 3, h, w] of values in [0, 1]."""
+    np.multiply(frame.transpose(2, 0, 1), SCALE, out=target[0])
 
 
 def onnx_runtime(files: Files) -> LogitsStep:
@@ -178,7 +183,7 @@ def onnx_runtime(files: Files) -> LogitsStep:
     def step(frame: Frame) -> Logits:
         filled(image, frame)
         session.run_with_iobinding(next(turn))
-        return rings.outputs[0]["logits"][0].copy()
+        return rings.logits()
 
     return step
 
@@ -219,7 +224,7 @@ def openvino(precision: str) -> Callable[[Files], LogitsStep]:
         def step(frame: Frame) -> Logits:
             image[0] = frame
             next(turn).infer(share_outputs=True)
-            return rings.outputs[0]["logits"][0].copy()
+            return rings.logits()
 
         return step
 
@@ -301,10 +306,11 @@ def converted(onnx: Path) -> Path:
     return made
 
 
+LITERT = "in this project's runtime: LiteRT's compiled model"
 CONTENDERS = (
-    Contender("ours, float32", ("ai-edge-litert",), "the runtime's engine", ours("float32")),
-    Contender("ours, dynamic", ("ai-edge-litert",), "the runtime's engine", ours("dynamic")),
-    Contender("ours, int8", ("ai-edge-litert",), "the runtime's engine", ours("int8")),
+    Contender("ours, float32", ("ai-edge-litert",), LITERT, ours("float32")),
+    Contender("ours, dynamic", ("ai-edge-litert",), "the same", ours("dynamic")),
+    Contender("ours, int8", ("ai-edge-litert",), "the same", ours("int8")),
     Contender(
         "ONNX Runtime, float32",
         ("onnxruntime",),
