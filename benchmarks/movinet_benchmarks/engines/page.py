@@ -107,9 +107,7 @@ def page(results: Results, picture_name: str) -> str:
     for name, row in results["engines"].items():
         rows.append([name, _ratio(row, "paced"), _ratio(row, "hot"), decibels(name, row)])
         about.append([name, row["version"], row["settings"]])
-    left_out = "".join(
-        f"- Left out: {name} ({why}).\n" for name, why in results["left_out"].items()
-    )
+    missing = "".join(f"\n{line}.\n" for line in left_out(results))
     return PAGE.format(
         table=markdown(rows),
         settings=markdown(about),
@@ -138,8 +136,8 @@ def picture(results: Results, path: Path) -> None:
         ("hot", "back to back", -0.19, "0.75"),
     ):
         places = [i + offset for i in range(len(engines))]
-        axes.barh(places, [row[f"{what}_ratio"] for _, row in engines], 0.36, color=color)
-        axes.barh([0], [0], color=color, label=label)
+        ratios = [row[f"{what}_ratio"] for _, row in engines]
+        axes.barh(places, ratios, 0.36, color=color, label=label)
     for i, (name, row) in enumerate(engines):
         true = decibels(name, row)
         longest = max(row["paced_ratio"], row["hot_ratio"])
@@ -149,5 +147,5 @@ def picture(results: Results, path: Path) -> None:
     axes.set_xlabel("time of a step, of ours in float32 (one thread)")
     axes.margins(x=0.12)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(frameon=False, loc="outside upper center", ncols=2)
     save_figure(figure, path)
