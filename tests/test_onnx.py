@@ -1,6 +1,7 @@
 """ONNX files: what the .tflite computes, in another engine, and they say how they are run."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from movinet_convert.graph import Graph
 from movinet_convert.parameters import random_weights
 from movinet_convert.proof import ParityError, compared, model_logits
 from movinet_models.family import lookup
+from movinet_runtime import StreamClassifier
 from movinet_runtime.model_file import METADATA_NAME
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: movinet-convert[onnx]")
@@ -175,6 +177,24 @@ def test_the_file_describes_itself(exported: tuple[Path, dict[str, Any]]) -> Non
     values = names | {o.name for o in session.get_outputs()}
     assert about["states"].keys() == names - {"image"}
     assert set(about["states"].values()) <= values
+
+
+def test_the_docs_client_says_what_the_runtime_says(
+    exported: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """The lines of docs/onnx.md, run as they are there."""
+    page = (Path(__file__).parents[1] / "docs/onnx.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    said: list[str] = []
+    names = {"frames": noise(6), "print": said.append}
+    exec(code.replace('"a0.onnx"', repr(str(exported[0]))), names)
+    path = tmp_path / "a0.tflite"
+    spec, labels = lookup("a0-stream").at(SMALL), [f"Klasse {i} «ü»" for i in range(600)]
+    weights = random_weights(spec, 600, seed=2)
+    graph = stream_graph.build(spec, weights)
+    path.write_bytes(flatbuffer.serialize(graph, "", {}))
+    stream = StreamClassifier(path, horizon=0)
+    assert said == [labels[int(stream.step(frame).logits.argmax())] for frame in noise(6)]
 
 
 def test_the_same_export_gives_the_same_bytes() -> None:
