@@ -22,7 +22,7 @@ from movinet_benchmarks.engines.contenders import (
     UnfitError,
     converted,
 )
-from movinet_benchmarks.engines.page import left_out, page, picture, table_of
+from movinet_benchmarks.engines.page import page, picture, remarks, table_of
 from movinet_benchmarks.fidelity import sqnr
 from movinet_benchmarks.pairs import Effort
 from movinet_benchmarks.process.race import Frame
@@ -141,7 +141,7 @@ RESULTS: dict[str, Any] = {
     "date": "2026-11-28",
     "weights": "embedded",
     "frames": 100,
-    "machine": {"cpu": "a core"},
+    "machine": {"cpu": "a core", "disturbances": ["the machine was busy"]},
     "effort": {"rounds": 150, "paced_rounds": 40, "processes": 7, "pace": 5.0},
     "engines": {
         race.BASE: {
@@ -180,7 +180,10 @@ def test_the_page_says_what_was_found_and_what_is_left_out(tmp_path: Path) -> No
     console = Console(record=True, width=160)
     console.print(table_of(RESULTS))
     assert "1.50 (1.25–1.75)" in console.export_text()
-    assert left_out(RESULTS) == ["absent is left out: it is not installed"]
+    assert remarks(RESULTS) == [
+        "absent is left out: it is not installed",
+        "DISTURBED: the machine was busy",
+    ]
     picture(RESULTS, tmp_path / "engines.png")
     assert (tmp_path / "engines.png").stat().st_size > 5_000
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from movinet_benchmarks.engines.page import left_out, page, picture, table_of
+from movinet_benchmarks.engines.page import page, picture, remarks, table_of
 from movinet_benchmarks.engines.race import results_of
 from movinet_benchmarks.pairs import Effort
 from movinet_runtime.errors import MovinetError
@@ -72,7 +72,7 @@ def main(
         print(json.dumps(results, indent=1, allow_nan=False))
     else:
         Console().print(table_of(results))
-        for line in left_out(results):
+        for line in remarks(results):
             print(line)
         print(f"see {output} and {drawing}")
 

@@ -30,7 +30,7 @@ sleeps, and touches more memory than the caches hold (as `movinet bench --pace` 
 to back, each by turns with ours alone, so that the caches hold both. Intervals of 95 % are over
 the processes. *dB*: logits against ours in float32 over one stream of {frames} frames without a
 reset; beyond {most:g} dB they differ by the order of sums alone.
-{left_out}
+{remarks}
 ## Settings
 
 {settings}
@@ -81,9 +81,10 @@ def table_of(results: Results) -> Table:
     return table
 
 
-def left_out(results: Results) -> list[str]:
-    """Say which engines are missing, and why."""
-    return [f"{name} is left out: {reason}" for name, reason in results["left_out"].items()]
+def remarks(results: Results) -> list[str]:
+    """Say which engines are missing, and what makes the times doubtful."""
+    missing = [f"{name} is left out: {reason}" for name, reason in results["left_out"].items()]
+    return missing + [f"DISTURBED: {why}" for why in results["machine"]["disturbances"]]
 
 
 def decibels(name: str, row: Mapping[str, Any]) -> str:
@@ -107,7 +108,7 @@ def page(results: Results, picture_name: str) -> str:
     for name, row in results["engines"].items():
         rows.append([name, _ratio(row, "paced"), _ratio(row, "hot"), decibels(name, row)])
         about.append([name, row["version"], row["settings"]])
-    missing = "".join(f"\n{line}.\n" for line in left_out(results))
+    said = "".join(f"\n{line}.\n" for line in remarks(results))
     return PAGE.format(
         table=markdown(rows),
         settings=markdown(about),
@@ -117,7 +118,7 @@ def page(results: Results, picture_name: str) -> str:
         pace=results["effort"]["pace"],
         frames=results["frames"],
         most=MOST_DB,
-        left_out=missing,
+        remarks=said,
     )
 
 

@@ -21,7 +21,7 @@ from movinet_benchmarks.engines.contenders import (
     UnfitError,
     converted,
 )
-from movinet_benchmarks.environment import Environment
+from movinet_benchmarks.environment import Environment, Snapshot
 from movinet_benchmarks.fidelity import sqnr
 from movinet_benchmarks.pairs import Effort
 from movinet_benchmarks.process.race import Frame, Progress, interleaved
@@ -197,6 +197,7 @@ def results_of(
     Raises:
         UsageError: the export failed, or ours does not run.
     """
+    looks = [Snapshot.now()]
     files = exported("embedded" if shared is None else shared / WEIGHTS, folder)
     frames = frames_of(shared, files)
     contenders, left_out = able(files)
@@ -209,6 +210,7 @@ def results_of(
         for turn in range(effort.processes):
             work = pool.submit(measured_once, names, files, frames, effort, turn)
             processes.append(work.result())
+            looks.append(Snapshot.now())
             progress(1)
     for one in processes:
         left_out |= one.left_out
@@ -216,7 +218,7 @@ def results_of(
         "date": date.today().isoformat(),
         "weights": "embedded" if shared is None else "the reference's",
         "frames": len(frames),
-        "machine": asdict(Environment.of()),
+        "machine": asdict(Environment.of(looks, steady=False)),
         "effort": asdict(effort),
         "engines": {
             one.name: one.about() | row_of(one.name, processes)
