@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Weights and clips for tests and benchmarks that want real ones; they skip without.
 export MOVINET_SHARED ?= $(if $(wildcard ../shared),$(abspath ../shared))
 
-.PHONY: setup wheels demo tutorial test lint bench limits embedded footprint clean
+.PHONY: setup wheels demo tutorial test lint bench limits engines embedded footprint clean
 
 setup: $(VENV)/.installed
 
@@ -50,6 +50,13 @@ bench: setup
 # Half an hour on two idle cores; A0 to A5 and T0, here and on emulated boards.
 limits: setup
 	$(BIN)/python -m movinet_benchmarks.limits --page docs/limits.md
+
+# pnnx makes ncnn's files; torch, which it names, is for its Python side alone.
+engines: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e 'benchmarks[engines]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps pnnx
+	$(BIN)/python -m movinet_benchmarks.engines
 
 footprint: setup
 	$(BIN)/python -m movinet_benchmarks.footprint

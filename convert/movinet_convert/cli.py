@@ -3,10 +3,11 @@
 import json
 import math
 import tempfile
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,7 +17,7 @@ from rich.table import Table
 
 from movinet_benchmarks.fidelity import LONG_FRAMES
 from movinet_models.costs import MIN_SQNR_DB
-from movinet_models.family import GATES, Gate, ModelSpec, UnknownModelError, lookup
+from movinet_models.family import GATES, ModelSpec, UnknownModelError, lookup
 from movinet_models.variants import FORMER, VARIANTS, best_here, named, variants_of
 from movinet_runtime.classifier import read_labels
 from movinet_runtime.cli.inspect import summary
@@ -25,6 +26,7 @@ from movinet_runtime.errors import UsageError
 from movinet_runtime.files import writing, written_whole
 
 ALL, AUTO = "all", "auto"
+TFLITE, ONNX = ".tflite", ".onnx"
 MAY_BE_HALF = {"float16", "heavy", ALL, AUTO}
 STATES = ("frames", "buffers")
 
@@ -37,7 +39,8 @@ def export(
         typer.Option(
             "--output",
             "-o",
-            help="The .tflite file to write, or a folder for files named after their variants.",
+            help="The .tflite or .onnx file to write, or a folder for files named after their "
+            "variants.",
         ),
     ],
     weights: Annotated[
@@ -66,6 +69,14 @@ def export(
             help="float32, float16, half, heavy, dynamic, dynamic-si8, int8 (relu6 networks), all, "
             "or auto: the fastest above --min-sqnr; repeat it for several. Default: what this "
             "machine's core runs best; base models float32. movinet models tells them apart.",
+        ),
+    ] = None,
+    file_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="tflite (default) or onnx: a float32 file for ONNX Runtime, OpenVINO and others, "
+            "compared with the .tflite. Default: what the name of --output says.",
         ),
     ] = None,
     labels: Annotated[
@@ -139,7 +150,7 @@ def export(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> None:
-    """Make TFLite files from weights, and prove that they compute the same.
+    """Make TFLite or ONNX files from weights, and prove that they compute the same.
 
     Stream models take one frame and the states of the frames before; base models a
     clip of fixed length.
@@ -153,6 +164,8 @@ def export(
     movinet export a0-stream -q dynamic --streams 4 -o four-cameras.tflite
 
     movinet export a0lite-stream -w movinet_a0_stream_int8.tflite -q int8 -o lite.tflite
+
+    movinet export a0-stream --format onnx -o a0.onnx
     """
     try:
         spec = lookup(model)
@@ -161,9 +174,11 @@ def export(
     _check_options(spec, weights, quantize, calibrate, frames, gate, target, min_sqnr)
     if states not in STATES:
         raise UsageError(f"--states is {' or '.join(STATES)}, not '{states}'")
-    quantize, former = _variants(spec, quantize)
+    as_onnx = _is_onnx(file_format, output, {*(quantize or ["float32"])})
+    quantize, former = _variants(spec, ["float32"] if as_onnx else quantize)
     only_with(context, set(quantize) != {"float32"}, "quantized variants", "calibrate")
     only_with(context, spec.streams, "stream models", "long_frames", "states", "streams")
+    only_with(context, not as_onnx, "TFLite files", "states", "streams")
     only_with(context, bool({*quantize} & MAY_BE_HALF), "float16 and heavy", "half_arithmetic")
     names = None if labels is None else read_labels(labels)
     auto = quantize == [AUTO]
@@ -184,7 +199,7 @@ def export(
         outputs = (
             _outputs(spec.id, variants_of(spec), Path(folder))
             if auto
-            else _outputs(spec.id, quantize, output)
+            else _outputs(spec.id, quantize, output, ONNX if as_onnx else TFLITE)
         )
         task = progress.add_task("starting", total=None)
 
@@ -198,24 +213,32 @@ def export(
         from movinet_convert.sources.published import find, shown
 
         source, origin = find(weights, spec, shown(report))
-        done = export_model(
-            spec,
-            source,
-            outputs,
-            origin=origin,
-            gate=cast(Gate | None, gate),
-            labels=names,
-            resolution=resolution,
-            frames=frames,
-            clip=clip,
-            calibrate=() if calibrate == ["none"] else calibrate or None,
-            half_arithmetic=half_arithmetic,
-            buffers=states == "buffers",
-            streams=streams,
-            force=force,
-            report=report,
-            long_frames=long_frames,
-        )
+        options: dict[str, Any] = {
+            "origin": origin,
+            "gate": gate,
+            "labels": names,
+            "resolution": resolution,
+            "frames": frames,
+            "clip": clip,
+            "force": force,
+            "report": report,
+        }
+        if as_onnx:
+            from movinet_convert.onnx_export import export_onnx
+
+            done: list[Any] = [export_onnx(spec, source, outputs["float32"], **options)]
+        else:
+            done = export_model(
+                spec,
+                source,
+                outputs,
+                calibrate=() if calibrate == ["none"] else calibrate or None,
+                half_arithmetic=half_arithmetic,
+                buffers=states == "buffers",
+                streams=streams,
+                long_frames=long_frames,
+                **options,
+            )
         if auto:
             least = MIN_SQNR_DB if min_sqnr is None else min_sqnr
             report("measuring what the variants cost")
@@ -223,6 +246,8 @@ def export(
             done = [_take(measured, least, spec.id, output)]
     if as_json:
         print(json.dumps([_as_json(one) for one in done], indent=2))
+    elif as_onnx:
+        _print_onnx(done[0])
     else:
         if auto:
             Console().print(_choice_table(measured, done[0].variant, least, target))
@@ -282,16 +307,34 @@ def _variants(spec: ModelSpec, quantize: list[str] | None) -> tuple[list[str], l
     return list(dict.fromkeys(found)), notes
 
 
-def _outputs(model_id: str, wanted: list[str], output: Path) -> dict[str, Path]:
+def _is_onnx(file_format: str | None, output: Path, variants: set[str]) -> bool:
+    """Tell the file format by --format, else by the output's name; ONNX is float32 alone."""
+    said = output.suffix.lower() if not output.is_dir() else ""
+    named = said if said in (TFLITE, ONNX) else f".{file_format or TFLITE[1:]}"
+    if f".{file_format}" not in (TFLITE, ONNX, ".None"):
+        raise UsageError(f"--format is tflite or onnx, not '{file_format}'")
+    if file_format is not None and named != f".{file_format}":
+        raise UsageError(f"--format {file_format} does not write {output.name}")
+    if named == ONNX and variants != {"float32"}:
+        others = ", ".join(sorted(variants - {"float32"}))
+        raise UsageError(f"ONNX files are float32, without -q; {others}: --format tflite")
+    if named == ONNX:
+        import movinet_convert.onnx_file  # noqa: F401  # says what is missing, before any work
+    return named == ONNX
+
+
+def _outputs(
+    model_id: str, wanted: list[str], output: Path, ending: str = TFLITE
+) -> dict[str, Path]:
     """Name a file for each variant: a0-stream-dynamic.tflite in a folder, or the one given."""
-    if output.suffix.lower() == ".tflite" and not output.is_dir():
+    if output.suffix.lower() == ending and not output.is_dir():
         if len(wanted) > 1:
             raise UsageError(f"{len(wanted)} variants cannot all be {output}: name a folder")
         if not output.parent.is_dir():
             raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
         outputs = {wanted[0]: output}
     else:
-        outputs = {variant: output / f"{model_id}-{variant}.tflite" for variant in wanted}
+        outputs = {variant: output / f"{model_id}-{variant}{ending}" for variant in wanted}
     _check_writable(next(iter(outputs.values())))
     return outputs
 
@@ -342,6 +385,38 @@ def _print(done: list[Any], notes: list[str]) -> None:
             table.add_row("against float32", _fidelity(one.fidelity))
         console.print(table)
     for note in (*done[0].notes, *notes):
+        console.print(f"note: {note}", style="yellow", markup=False)
+
+
+def _print_onnx(done: Any) -> None:
+    """The same for an ONNX file, which says no more than its graph does."""
+    found, about, console = done.inspection, done.inspection.metadata, Console()
+    title = escape(str(done.path))
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(found.ops).most_common())
+    states = f"{len(about['states'])} ({found.state_bytes / 1e6:.2f} MB)" if about["states"] else ""
+    rows = {
+        "model": f"{about['model']} float32",
+        "weights": about["weights"]["source"],
+        "licence": about["weights"]["licence"],
+        "gate": about["gate"],
+        "parity": "FAILED against its source; written by --force"
+        if about["parity"]["forced"]
+        else None,
+        "classes": f"{about['classes']}{'' if about['labels'] else ' (no labels)'}",
+        "frames a second": f"{about['fps']:g}",
+        "input": f"image {list(found.inputs['image'])} float32",
+        "size": f"{found.file_bytes / 1e6:.2f} MB",
+        "states": states or "none",
+        "operators": f"{sum(found.ops.values())}: {kinds}",
+    } | {f"against {parity.against}": str(parity) for parity in done.parity}
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, escape(value))
+    console.print(table)
+    for note in done.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
 
 

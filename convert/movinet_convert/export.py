@@ -78,6 +78,7 @@ class Exported:
         parity: of the float32 graph that all variants come from; the first is with the source
             itself, if it can be run, the last with the Keras network.
         fidelity: of the variant, against the float32 graph.
+        loaded: the weights that it was made from.
     """
 
     path: Path
@@ -86,6 +87,7 @@ class Exported:
     parity: list[Parity]
     fidelity: Fidelity | None
     notes: list[str]
+    loaded: LoadedWeights
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,8 @@ def export(
                 check_streams(draft, several, _several_clips(spec, streams))
             draft.write_bytes(content)
             inspection = inspect(ModelFile.read(draft))
-            made.append((content, Exported(path, variant, inspection, parity, fidelity, notes)))
+            done = Exported(path, variant, inspection, parity, fidelity, notes, loaded)
+            made.append((content, done))
     if not made:
         raise WeightsError(f"{loaded.source}: {notes[-1]}; try float16 or dynamic")
     report("writing")

@@ -13,13 +13,19 @@ convolutions; averages over time are running means that share one 1/(t+1).
 import numpy as np
 
 from movinet_convert.blocks import Builder
-from movinet_convert.graph import Graph
+from movinet_convert.graph import Activation, Graph
 from movinet_convert.parameters import DEFAULT_GATE, Weights
 from movinet_models.family import Gate, Layer, ModelSpec
 from movinet_runtime.tensors import FRAME_COUNT
 
 
-def build(spec: ModelSpec, weights: Weights, gate: Gate = DEFAULT_GATE, streams: int = 1) -> Graph:
+def build(
+    spec: ModelSpec,
+    weights: Weights,
+    gate: Gate = DEFAULT_GATE,
+    streams: int = 1,
+    frames_apart: bool = False,
+) -> Graph:
     """Return the step graph of a stream model (paper, sections 3.2 and 3.3).
 
     Its signature is that of the published stream models: ``image`` float32
@@ -33,6 +39,10 @@ def build(spec: ModelSpec, weights: Weights, gate: Gate = DEFAULT_GATE, streams:
         weights: every tensor of :func:`movinet_convert.parameters.parameters`.
         gate: the form of the hard sigmoid that they were trained with.
         streams: that run in one step: the leading dimension of image, logits and states.
+        frames_apart: make each past frame a state of its own, so that no buffer is copied:
+            inputs ``state_*_stream_buffer_0`` (the oldest) and so on, [1, h, w, c], and one
+            output ``state_*_stream_buffer``, the newest frame. The client moves the frames
+            on (:func:`successors`).
     """
     builder = Builder.of(spec, weights, gate)
     graph, side = builder.graph, spec.resolution
@@ -50,18 +60,36 @@ def build(spec: ModelSpec, weights: Weights, gate: Gate = DEFAULT_GATE, streams:
     x = graph.reshape("frame", image, (streams, side, side, 3))
     x = builder.activated("stem", x, stride=2)
     for layer in spec.layers():
-        x = _bottleneck(builder, layer, x, share, positions.get(layer.name))
+        x = _bottleneck(builder, layer, x, share, positions.get(layer.name), frames_apart)
     x = builder.activated("project", x)
     pooled = graph.mean("head/pool/frame", x)
     builder.classify(_running_mean(graph, "head", pooled, share))
     return graph
 
 
-def _bottleneck(builder: Builder, layer: Layer, x: str, share: str, position: str | None) -> str:
+def successors(graph: Graph) -> dict[str, str]:
+    """Return what each state takes after a frame: an output, or what another input was.
+
+    The second is for past frames that are states of their own: each becomes the next older.
+    """
+    found = {}
+    for name in graph.inputs:
+        buffer, _, index = name.rpartition("_")
+        if name in graph.outputs:
+            found[name] = name
+        elif buffer in graph.outputs:
+            newer = f"{buffer}_{int(index) + 1}"
+            found[name] = newer if newer in graph.inputs else buffer
+    return found
+
+
+def _bottleneck(
+    builder: Builder, layer: Layer, x: str, share: str, position: str | None, frames_apart: bool
+) -> str:
     name = layer.name
     y = builder.activated(f"{name}/expansion", x)
     if layer.kernel[0] > 1:
-        y = _temporal(builder, layer, y)
+        y = (_temporal_sum if frames_apart else _temporal)(builder, layer, y)
     else:
         y = builder.activated(f"{name}/feature", y, layer.stride, depthwise=True)
     if not builder.spec.architecture.squeeze_excitation:
@@ -108,6 +136,26 @@ def _temporal(builder: Builder, layer: Layer, x: str) -> str:
     graph.give_role(y, "temporal")
     y = graph.reshape(f"{name}/frame", y, (n, h, w, c))
     return y if builder.fused else builder.hard_swish(name, y)
+
+
+def _temporal_sum(builder: Builder, layer: Layer, x: str) -> str:
+    """Convolve in space, then add up the products of past frames and this one with their taps.
+
+    buffer_0  buffer_1  now         y = w_0 buffer_0 + w_1 buffer_1 + w_2 now + bias
+    """
+    graph, name = builder.graph, f"{layer.name}/temporal"
+    now = builder.activated(f"{layer.name}/feature", x, layer.stride, depthwise=True)
+    buffer = f"state_{layer.name}_stream_buffer"
+    past = [graph.input(f"{buffer}_{i}", graph.shape(now)) for i in range(layer.kernel[0] - 1)]
+    graph.output(buffer, now)
+    conv = builder.convs[name]
+    total = builder.channel_constant(f"{name}/bias", conv.bias)
+    for i, (frame, tap) in enumerate(zip([*past, now], conv.kernel[:, 0, :, 0], strict=True)):
+        weights = builder.channel_constant(f"{name}/tap{i}", tap)
+        product = graph.binary("MUL", f"{name}/product{i}", frame, weights)
+        last: Activation = builder.fused if frame == now else ""
+        total = graph.binary("ADD", f"{name}/sum{i}", product, total, last)
+    return total if builder.fused else builder.hard_swish(name, total)
 
 
 def _gate(builder: Builder, layer: Layer, x: str, share: str, position: str | None) -> str:

@@ -240,7 +240,7 @@ def main(
 
     python -m movinet_benchmarks.limits --member a0 --processes 3
 
-    python -m movinet_benchmarks.limits a0-stream-wide.tflite --on cortex-a72 --json
+    python -m movinet_benchmarks.limits a0-stream-heavy.tflite --on cortex-a72 --json
     """
     members, places = _members(member), _places(on)
     if page is not None:
