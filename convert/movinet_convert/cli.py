@@ -172,14 +172,9 @@ def export(
     except UnknownModelError as error:
         raise UsageError(str(error)) from error
     _check_options(spec, weights, quantize, calibrate, frames, gate, target, min_sqnr)
-    if states not in STATES:
-        raise UsageError(f"--states is {' or '.join(STATES)}, not '{states}'")
     as_onnx = _is_onnx(file_format, output, {*(quantize or ["float32"])})
     quantize, former = _variants(spec, ["float32"] if as_onnx else quantize)
-    only_with(context, set(quantize) != {"float32"}, "quantized variants", "calibrate")
-    only_with(context, spec.streams, "stream models", "long_frames", "states", "streams")
-    only_with(context, not as_onnx, "TFLite files", "states", "streams")
-    only_with(context, bool({*quantize} & MAY_BE_HALF), "float16 and heavy", "half_arithmetic")
+    _check_applies(context, spec, quantize, states, as_onnx)
     names = None if labels is None else read_labels(labels)
     auto = quantize == [AUTO]
     if auto:
@@ -285,6 +280,18 @@ def _check_options(
     for option, value in (("--target", target), ("--min-sqnr", min_sqnr)):
         if value is not None and not auto:
             raise UsageError(f"{option} is for --quantize auto")
+
+
+def _check_applies(
+    context: typer.Context, spec: ModelSpec, quantize: list[str], states: str, as_onnx: bool
+) -> None:
+    """Refuse options that change nothing for these variants and this format."""
+    if states not in STATES:
+        raise UsageError(f"--states is {' or '.join(STATES)}, not '{states}'")
+    only_with(context, set(quantize) != {"float32"}, "quantized variants", "calibrate")
+    only_with(context, spec.streams, "stream models", "long_frames", "states", "streams")
+    only_with(context, not as_onnx, "TFLite files", "states", "streams")
+    only_with(context, bool({*quantize} & MAY_BE_HALF), "float16 and heavy", "half_arithmetic")
 
 
 def _variants(spec: ModelSpec, quantize: list[str] | None) -> tuple[list[str], list[str]]:
