@@ -32,16 +32,16 @@ CLIPS = {"train": 12000, "validation": 360, "test": 2400}
 COMMON = shlex.split("--resolution 96 --speed 1 --colour 0.1 --crop 0.8")
 # From nothing, on pictures that grow and clips of two seconds ...
 FIRST = shlex.split(
-    "--weights none --start-resolution 64 --frames 10 --batch 16 --rate 2e-3 --final-rate 0.3 "
-    "--epochs 8 --lead-in 0 --best top1"
+    "--weights none --start-resolution 64 --frames 10 --batch 16 "
+    "--learning-rate 2e-3 --final-learning-rate 0.3 --epochs 8 --lead-in 0 --best top1"
 )
 # ... then on streams: the buffers of all temporal convolutions together reach 30 frames back, and
 # what lies there is another clip. On fewer of the clips, which are again drawn from their seeds;
 # the rate goes on where the first part left it.
 FEW, FEW_CLIPS = WORK / "figures-few", {"train": 4800, "validation": 360, "test": 0}
 SECOND = shlex.split(
-    f"--weights {SHORT} --freeze 0 --frames 16 --lead-in 16 --horizon 10 --batch 8 --rate 7e-4 "
-    "--epochs 3"
+    f"--weights {SHORT} --freeze 0 --frames 16 --lead-in 16 --horizon 10 --batch 8 "
+    "--learning-rate 7e-4 --epochs 3"
 )
 MODES = ("clips", "stream", "shuffled", "single")
 VARIANTS = ("float32", "float16", "half", "dynamic", "dynamic-si8")

@@ -17,7 +17,7 @@ from PIL import Image
 from movinet_runtime import Prediction, Selection, StreamClassifier, open_frames
 from movinet_runtime.errors import MovinetError, OutputError
 from movinet_runtime.outputs import animation, video
-from movinet_runtime.outputs.course import ROWS, Course
+from movinet_runtime.outputs.curve import ROWS, Curve
 from movinet_runtime.outputs.lines import csv_lines
 from movinet_runtime.outputs.output import Output, Sink
 from movinet_runtime.outputs.overlay import LONGEST_WINDOW, WINDOW, Overlay
@@ -100,19 +100,19 @@ def test_curves_of_a_stream_stay_in_a_window() -> None:
 
 
 def test_a_course_stays_bounded_and_keeps_its_peaks() -> None:
-    course = Course()
+    curve = Curve()
     for i in range(100_000):
-        course.add(np.array([0.9 if i == 77_777 else 0.1, i / 1e5], np.float32), i / 5)
-        assert len(course) <= ROWS
-    values = course.values
-    assert len(course) >= ROWS // 2
+        curve.add(np.array([0.9 if i == 77_777 else 0.1, i / 1e5], np.float32), i / 5)
+        assert len(curve) <= ROWS
+    values = curve.values
+    assert len(curve) >= ROWS // 2
     assert values[:, 0].max() == np.float32(0.9)
-    at = course.times[int(values[:, 0].argmax())]
+    at = curve.times[int(values[:, 0].argmax())]
     assert at == pytest.approx(77_777 / 5, abs=64 / 5)
-    assert list(course.times) == sorted(course.times)
-    assert course.times[0] == 0
+    assert list(curve.times) == sorted(curve.times)
+    assert curve.times[0] == 0
     assert values[-1, 1] == pytest.approx(1, abs=1e-3)
-    short = Course()
+    short = Curve()
     for i in range(10):
         short.add(np.array([i], np.float32), i / 5)
     assert short.values[:, 0].tolist() == list(range(10))

@@ -1,4 +1,4 @@
-"""``--quantize auto``: the cheapest variant that is true enough.
+"""``--quantize auto``: the cheapest variant above an SQNR threshold.
 
 For this machine by time, for the core of a board by instructions under emulation.
 """
@@ -35,7 +35,7 @@ class Candidate:
     sqnr_db: float | None  # None: float32, the reference itself
 
     def meets(self, min_sqnr: float) -> bool:
-        """Whether it is as true as asked for."""
+        """Whether it is above the SQNR threshold."""
         return self.sqnr_db is None or self.sqnr_db >= min_sqnr  # NaN is not
 
 

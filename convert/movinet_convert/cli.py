@@ -356,7 +356,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _take(measured: list[Any], min_sqnr: float, model_id: str, output: Path) -> Any:
-    """Write the first candidate that is true enough to where the user wants it."""
+    """Write the first candidate above the SQNR threshold to where the user wants it."""
     chosen = next(one for one in measured if one.meets(min_sqnr)).exported
     (path,) = _outputs(model_id, [chosen.variant], output).values()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from rich.table import Table
 from movinet_models.costs import MIN_SQNR_DB, cores, costs, measured_model, recommended
 from movinet_models.family import MODEL_IDS, lookup
 from movinet_models.registry import SOURCES, TOP1
+from movinet_models.variants import VARIANTS
 
 ADDRESSES = 240  # columns of the widest table
 
@@ -38,7 +39,8 @@ def models(
             core: {"take": recommended(core).variant, "variants": [asdict(c) for c in costs(core)]}
             for core in cores()
         }
-        print(json.dumps({"models": family, "cores": boards}, indent=2))
+        variants = {name: asdict(variant) for name, variant in VARIANTS.items()}
+        print(json.dumps({"models": family, "variants": variants, "cores": boards}, indent=2))
         return
     table = Table(box=None, pad_edge=False)
     for column in ("model", "input", "fps", "clip", "layers", "published top-1", "weights"):
@@ -52,12 +54,22 @@ def models(
     console = Console()
     console.print(table)
     console.print("--sources shows where weights are published, and their licences.\n", style="dim")
+    console.print(_variants(), "")
     console.print(_boards())
     console.print(
         f"Counted under emulation with {measured_model()}; 'take' is the cheapest with "
         f"{MIN_SQNR_DB:g} dB. movinet export --quantize auto --target CORE counts your own model.",
         style="dim",
     )
+
+
+def _variants() -> Table:
+    table = Table(title="variants (--quantize)", title_justify="left", box=None, pad_edge=False)
+    for column in ("name", "weights, activations, states", "what for"):
+        table.add_column(column)
+    for variant in VARIANTS.values():
+        table.add_row(variant.name, variant.recipe, variant.what)
+    return table
 
 
 def _boards() -> Table:

@@ -54,5 +54,5 @@ def costs(core: str) -> list[Cost]:
 
 
 def recommended(core: str, min_sqnr: float = MIN_SQNR_DB) -> Cost:
-    """Return the cheapest variant on a core that is true enough."""
+    """Return the cheapest variant on a core above an SQNR threshold."""
     return next(cost for cost in costs(core) if cost.sqnr_db >= min_sqnr)

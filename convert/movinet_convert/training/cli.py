@@ -82,11 +82,18 @@ def train(
         typer.Option(min=0, help="Epochs that train only the new classifier; default 3, or 0."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = BATCH,
-    rate: Annotated[float, typer.Option(help="Peak of the learning rate.")] = 1e-3,
+    rate: Annotated[
+        float,
+        typer.Option("--learning-rate", "--rate", help="Its peak; it warms up, and falls again."),
+    ] = 1e-3,
     final_rate: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Share of --rate at the end; more where another training goes on."
+            "--final-learning-rate",
+            "--final-rate",
+            min=0,
+            max=1,
+            help="Share of the peak at the end; more where another training goes on.",
         ),
     ] = 0.01,
     dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Before the classifier.")] = 0.2,

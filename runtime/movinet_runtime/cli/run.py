@@ -198,7 +198,7 @@ def run(
 
     movinet run rtsp://door.local/1 -m a0.tflite --json --allow "jumping jacks"
 
-    movinet run clip.mp4 -m a0.tflite --save labelled.mp4 --plot course.png --stats
+    movinet run clip.mp4 -m a0.tflite --save labelled.mp4 --plot probabilities.png --stats
     """
     if fit not in FITS:
         raise UsageError(f"--fit is crop, stretch or pad, not '{fit}'")

@@ -1,4 +1,4 @@
-"""A frame with its answer and the course of the probabilities under it."""
+"""A frame with its answer and the curve of the probabilities under it."""
 
 from collections import deque
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Pictures: the course of the probabilities, and how any figure is made and saved."""
+"""Pictures: the curve of the probabilities, and how any figure is made and saved."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from movinet_runtime.decisions import Selection
 from movinet_runtime.errors import MissingPackageError, OutputError, UsageError
 from movinet_runtime.files import writing, written_whole
 from movinet_runtime.install import install_hint
-from movinet_runtime.outputs.course import Course
+from movinet_runtime.outputs.curve import Curve
 from movinet_runtime.outputs.output import Sink
 from movinet_runtime.sources.frame import Frame
 
@@ -67,28 +67,28 @@ def plotted(path: Path, selection: Selection) -> Iterator[Sink]:
     """
     figure = new_figure(9, 4)
     picture_format(figure, path)
-    course = Course()
+    curve = Curve()
     labels: list[str] = []
 
     def sink(_: Frame, prediction: Prediction) -> None:
         if prediction.time is None:
             raise UsageError("a plot needs times in seconds")
         labels[:] = prediction.labels
-        course.add(prediction.probabilities, prediction.time)
+        curve.add(prediction.probabilities, prediction.time)
 
     yield sink
-    if len(course):
-        _draw(figure, course, labels, selection)
+    if len(curve):
+        _draw(figure, curve, labels, selection)
         save_figure(figure, path)
 
 
-def _draw(figure: Any, course: Course, labels: list[str], selection: Selection) -> None:
-    values = course.values
+def _draw(figure: Any, curve: Curve, labels: list[str], selection: Selection) -> None:
+    values = curve.values
     counted = [i for i, label in enumerate(labels) if selection.admits(label)]
     axes = figure.subplots()
     for index in sorted(counted, key=lambda i: -values[:, i].max())[:CURVES]:
         name = labels[index].replace("$", r"\$")  # or a formula begins
-        axes.plot(course.times, values[:, index], label=name)
+        axes.plot(curve.times, values[:, index], label=name)
     axes.set_xlabel("seconds")
     axes.set_ylabel("probability")
     axes.set_ylim(0, 1)

@@ -1,4 +1,4 @@
-"""The course of the probabilities over time, in memory that stays bounded."""
+"""The curve of the probabilities over time, in memory that stays bounded."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from movinet_runtime.tensors import Array
 ROWS = 2048  # even; of 600 classes 5 MB
 
 
-class Course:
+class Curve:
     """The probabilities of a stream from its beginning, coarser the longer it is.
 
     A row is the highest of each probability over so many frames in a row: one at first,
