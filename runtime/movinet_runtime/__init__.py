@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from movinet_runtime.description import Description
     from movinet_runtime.errors import (
         CompiledEngineError,
+        ConfigError,
         LabelsError,
         LostError,
         MissingPackageError,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CompiledEngineError": "errors",
+    "ConfigError": "errors",
     "Description": "description",
     "Event": "decisions",
     "EventTracker": "decisions",
@@ -90,6 +92,7 @@ _HOMES = {
 
 __all__ = [
     "CompiledEngineError",
+    "ConfigError",
     "Description",
     "Event",
     "EventTracker",

@@ -1,7 +1,7 @@
 """Network streams, and what else FFmpeg opens. Passwords in addresses are never shown."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -32,8 +32,15 @@ def redacted(address: str) -> str:
     return scheme + host + _SECRET.sub(r"\1***", rest)
 
 
-def grabs(container: Any) -> Iterator[Grab]:
+Tee = Callable[[Any], None]  # gets each packet before it is decoded
+
+
+def grabs(container: Any, tee: Tee = lambda _: None) -> Iterator[Grab]:
     """Decode a container's video for as long as it lasts.
+
+    Args:
+        container: an opened one.
+        tee: gets its packets on the side.
 
     Raises:
         SourceError: it breaks off.
@@ -44,8 +51,10 @@ def grabs(container: Any) -> Iterator[Grab]:
         with closing(container):
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            for picture in container.decode(stream):
-                yield lambda picture=picture: upright(picture)  # type: ignore[misc]
+            for packet in container.demux(stream):
+                tee(packet)
+                for picture in packet.decode():
+                    yield lambda picture=picture: upright(picture)  # type: ignore[misc]
     except av.FFmpegError as error:  # its text and traceback hold the address
         raise SourceError(reason(error)) from None
 

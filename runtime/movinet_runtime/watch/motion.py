@@ -1,0 +1,60 @@
+"""Whether anything moves: a cheap look at a small picture before the network.
+
+The picture's green channel is brought to about 32 x 24 cells; a cell has changed when its mean
+is more than ``level`` away from what it was lately, and something moves when ``share`` of the
+cells have changed. Lately is an average over about two frames, so that slow motions count and
+a lamp that was switched on is forgotten.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet_runtime.tensors import Array
+from movinet_runtime.watch.config import MotionConfig
+
+ROWS, SAMPLES = 24, 3  # cells from top to bottom, and pixels in each, along either side
+MEMORY = 0.5  # share of the past in what a cell was lately
+
+
+class MotionGate:
+    """Decides for each frame of one camera whether the network sees it.
+
+    Args:
+        config: what counts as motion.
+    """
+
+    def __init__(self, config: MotionConfig) -> None:
+        self._config = config
+        self._lately: Array | None = None
+        self._moved = -np.inf
+
+    def admits(self, image: NDArray[np.uint8], time: float) -> bool:
+        """Take a look at the next frame.
+
+        Args:
+            image: uint8 [h, w, 3] RGB.
+            time: seconds.
+
+        Returns:
+            Whether something moves, or has within the last ``linger`` seconds.
+        """
+        now = cells(image)
+        before = self._lately
+        if before is None or before.shape != now.shape:  # the first one, or another camera mode
+            self._lately, self._moved = now, time
+            return True
+        changed = float(np.mean(np.abs(now - before) > self._config.level))
+        self._lately = MEMORY * before + (1 - MEMORY) * now
+        if changed >= self._config.share:
+            self._moved = time
+        return time - self._moved <= self._config.linger
+
+
+def cells(image: NDArray[np.uint8]) -> Array:
+    """Return mean brightness: uint8 [h, w, 3] -> float32 [about 24, in proportion]."""
+    step = max(1, image.shape[0] // (ROWS * SAMPLES))
+    green = image[::step, ::step, 1]
+    size = min(SAMPLES, *green.shape)
+    rows, columns = (side // size for side in green.shape)
+    blocks = green[: rows * size, : columns * size].reshape(rows, size, columns, size)
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
