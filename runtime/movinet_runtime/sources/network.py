@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, Literal
 
 from movinet_runtime.errors import MissingPackageError, SourceError
 from movinet_runtime.install import install_hint
@@ -35,12 +35,15 @@ def redacted(address: str) -> str:
 Tee = Callable[[Any], None]  # gets each packet before it is decoded
 
 
-def grabs(container: Any, tee: Tee = lambda _: None) -> Iterator[Grab]:
+def grabs(
+    container: Any, tee: Tee = lambda _: None, threads: Literal["AUTO", "SLICE"] = "AUTO"
+) -> Iterator[Grab]:
     """Decode a container's video for as long as it lasts.
 
     Args:
         container: an opened one.
         tee: gets its packets on the side.
+        threads: FFmpeg's: of several frames at once (each core holds one back), or not.
 
     Raises:
         SourceError: it breaks off.
@@ -50,7 +53,7 @@ def grabs(container: Any, tee: Tee = lambda _: None) -> Iterator[Grab]:
     try:
         with closing(container):
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
+            stream.thread_type = threads
             for packet in container.demux(stream):
                 tee(packet)
                 for picture in packet.decode():

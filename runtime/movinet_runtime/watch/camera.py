@@ -165,6 +165,8 @@ class Camera:
             frames = self._status.frames
             reason = self._until_it_ends()
             self._end_events()
+            if self._recorder is not None:
+                self._recorder.finish()
             if not self._wanted():
                 continue
             wait = FIRST_WAIT if self._status.frames > frames else min(2 * wait, LONGEST_WAIT)
@@ -248,16 +250,12 @@ class Camera:
             self._tell(event, Frame(nothing, self._clock.now()))
 
     def _lose(self, reason: str) -> None:
-        if self._recorder is not None:
-            self._recorder.finish()
         if self._status.state != "lost" or self._status.reason != reason:
             self._say(f"{self.config.name} is lost: {reason}")
         self._set("lost", reason)
 
     def _set(self, state: State, reason: str | None = None) -> None:
         if (state, reason) != (self._status.state, self._status.reason):
-            if state == "off" and self._recorder is not None:
-                self._recorder.finish()
             self._status = replace(self._status, state=state, reason=reason, since=self._now())
             self._output.status(self.status())
 

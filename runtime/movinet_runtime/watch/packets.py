@@ -8,7 +8,6 @@ They are the camera's own where it sends H.264 or HEVC, else those of an encoder
 
 import io
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from threading import Lock
@@ -158,6 +157,3 @@ def copied(packet: Any, at: float, shift: int = 0) -> Packet:
     """Return a copy of PyAV's packet, with its times shifted by so many units."""
     pts, dts = (None if one is None else one + shift for one in (packet.pts, packet.dts))
     return Packet(bytes(packet), pts, dts, packet.time_base, bool(packet.is_keyframe), at)
-
-
-Keep = Callable[[Packet], None]

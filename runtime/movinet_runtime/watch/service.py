@@ -21,7 +21,7 @@ from typing import Any
 from movinet_runtime.classifier import StreamModel
 from movinet_runtime.errors import MovinetError
 from movinet_runtime.sources.source import Say
-from movinet_runtime.watch.camera import Camera
+from movinet_runtime.watch.camera import Camera, Recorder
 from movinet_runtime.watch.config import CameraConfig, WatchConfig
 from movinet_runtime.watch.lines import LinesOutput
 from movinet_runtime.watch.notify import notify
@@ -146,9 +146,16 @@ class Service:
         if self._clips is not None:
             self._clips.close()
             self._clips = None
+        if config.clips is not None:
+            from movinet_runtime.watch.clips import ClipWriter
 
-    def _recorder(self, camera: CameraConfig, model: StreamModel) -> Any:
-        return None
+            self._clips = ClipWriter(config.clips, self.hub, self._say)
+
+    def _recorder(self, camera: CameraConfig, model: StreamModel) -> Recorder | None:
+        if self._clips is None or not camera.clips:
+            return None
+        recorder: Recorder = self._clips.camera(camera, camera.rate or model.fps)
+        return recorder
 
     def _stop(self, cameras: list[Camera]) -> None:
         """Stop cameras side by side: one that hangs costs seconds, not each of them."""

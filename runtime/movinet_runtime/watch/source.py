@@ -23,7 +23,6 @@ from movinet_runtime.sources.source import Say
 from movinet_runtime.watch.config import CameraConfig, plays_images
 from movinet_runtime.watch.packets import KEPT_CODECS, Packet, Template, copied
 
-
 OPENING = OPEN_TIMEOUT + READ_TIMEOUT  # seconds until a camera may be there
 
 
@@ -79,7 +78,7 @@ def _live(container: Any, keeper: Keeper | None, clock: Clock) -> Iterator[Grab]
     """Decode what comes; a file behind an address is played at its own pace, once."""
     if container.duration is not None and container.duration > 0:
         return _paced(container, _tee(container, keeper, clock), clock)
-    return grabs(container, _tee(container, keeper, clock))
+    return grabs(container, _tee(container, keeper, clock), "SLICE")
 
 
 def _tee(
@@ -103,11 +102,11 @@ def _file(path: str, keeper: Keeper | None, clock: Clock) -> Iterator[Grab]:
     while True:
         container = opened(path, "is it a video?")
         stream = container.streams.video[0]
-        tee, last = _tee(container, keeper, clock, shift), [0]
+        tee, end = _tee(container, keeper, clock, shift), [0]
 
-        def taken(packet: Any, tee: Any = tee, last: list[int] = last) -> None:
-            if packet.dts is not None:
-                last[0] = max(last[0], packet.dts + (packet.duration or 1))
+        def taken(packet: Any, tee: Any = tee, end: list[int] = end) -> None:
+            if packet.pts is not None:
+                end[0] = max(end[0], packet.pts + (packet.duration or 1))
             tee(packet)
 
         frames = 0
@@ -116,7 +115,7 @@ def _file(path: str, keeper: Keeper | None, clock: Clock) -> Iterator[Grab]:
             yield grab
         if not frames:
             raise SourceError(f"{path} has no frames")
-        shift += last[0] - (stream.start_time or 0)
+        shift += end[0] - (stream.start_time or 0)
 
 
 def _paced(container: Any, tee: Callable[[Any], None], clock: Clock) -> Iterator[Grab]:
@@ -127,7 +126,7 @@ def _paced(container: Any, tee: Callable[[Any], None], clock: Clock) -> Iterator
     try:
         with closing(container):
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
+            stream.thread_type = "SLICE"  # a picture right after its packet
             rate = float(stream.average_rate or stream.guessed_rate or 25)
             for packet in container.demux(stream):
                 tee(packet)
