@@ -133,7 +133,7 @@ class MqttConfig:
         prefix: of all topics; two services at one broker need two.
         discovery: prefix where Home Assistant looks for devices; empty: nothing is announced.
         settle: seconds that events wait after a reconnection, so that subscribers are back
-            as well; Home Assistant's birth message ends the wait.
+            as well: Home Assistant takes 10, and its birth message ends the wait.
         queue: events that wait for the broker at most; the oldest go first.
         image_every: seconds between pictures while nothing happens; 0: only with events.
     """
@@ -146,7 +146,7 @@ class MqttConfig:
     password: str = field(default="", repr=False)
     prefix: str = "movinet"
     discovery: str = "homeassistant"
-    settle: float = 5.0
+    settle: float = 15.0
     queue: int = 1000
     image_every: float = 0.0
 
@@ -425,7 +425,7 @@ def _mqtt(table: Table) -> MqttConfig:
         password,
         _topic(table, "prefix", "movinet"),
         _topic(table, "discovery", "homeassistant") if table.raw("discovery") != "" else "",
-        table.number("settle", 5.0, 0.0, 600.0),
+        table.number("settle", 15.0, 0.0, 600.0),
         table.whole("queue", 1000, 1, 100_000),
         table.number("image_every", 0.0),
     )
