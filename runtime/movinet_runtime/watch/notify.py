@@ -16,11 +16,3 @@ def notify(*states: str) -> bool:
         one.sendto("\n".join(states).encode(), address)
         return True
     return False
-
-
-def watchdog_seconds() -> float | None:
-    """Return after how many seconds of silence systemd restarts this process; None: never."""
-    text = os.environ.get("WATCHDOG_USEC", "")
-    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
-        return None
-    return int(text) / 1e6 if text.isdecimal() and int(text) else None

@@ -29,6 +29,7 @@ from movinet_runtime.watch.output import Hub, Output
 
 TICK = 1.0  # seconds between two looks at the cameras
 STUCK = 60.0  # seconds in which no step, picture and output together can take
+ALIVE = "MOVINET_ALIVE"  # names a file that is as new as the last tick: for containers
 STOPS, RELOAD = ("SIGTERM", "SIGINT"), "SIGHUP"
 SECTIONS = ("lines", "webhook", "command", "mqtt")  # of the configuration, an output each
 
@@ -85,10 +86,17 @@ class Service:
         return None
 
     def tick(self) -> None:
-        """Tell the watchdog that all is well, if it is."""
+        """Tell the watchdog that all is well, if it is.
+
+        Raises:
+            OSError: the file that MOVINET_ALIVE names cannot be written.
+        """
         stuck = self.stuck()
         if stuck is None:
             notify("WATCHDOG=1")
+            alive = os.environ.get(ALIVE)
+            if alive:
+                Path(alive).touch()
         elif not self._said_stuck:
             self._said_stuck = True
             self._say(f"{stuck} is stuck; the watchdog is told no more")
