@@ -64,8 +64,14 @@ class Home:
     """Listens as Home Assistant does: subscribes, then says that it is online."""
 
     def __init__(
-        self, port: int, user: str = "", password: str = "", ca: Path | None = None
+        self,
+        port: int,
+        user: str = "",
+        password: str = "",
+        ca: Path | None = None,
+        prefix: str = "movinet",
     ) -> None:
+        self._prefix = prefix
         self.retained: dict[str, bytes] = {}  # as a client that comes now would see it
         self.live: list[tuple[str, bytes]] = []
         self._lock = threading.Lock()
@@ -80,7 +86,7 @@ class Home:
         self._client.loop_start()
 
     def _connected(self, client: Any, *_: Any) -> None:
-        client.subscribe([("movinet/#", 1), ("homeassistant/device/#", 1)])
+        client.subscribe([(f"{self._prefix}/#", 1), ("homeassistant/device/#", 1)])
         client.publish("homeassistant/status", "online", qos=1)
 
     def _heard(self, _: Any, __: Any, message: Any) -> None:
@@ -88,9 +94,9 @@ class Home:
             self.retained[message.topic] = message.payload
             self.live.append((message.topic, message.payload))
 
-    def events(self, camera: str = "cam") -> list[dict[str, Any]]:
+    def events(self) -> list[dict[str, Any]]:
         with self._lock:
-            return [json.loads(p) for topic, p in self.live if topic == f"movinet/{camera}/event"]
+            return [json.loads(p) for topic, p in self.live if topic.endswith("/event")]
 
     def say(self, topic: str, payload: str, retain: bool = False) -> None:
         self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(5)

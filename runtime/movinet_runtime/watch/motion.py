@@ -2,8 +2,8 @@
 
 The picture's green channel is brought to about 32 x 24 cells; a cell has changed when its mean
 is more than ``level`` away from what it was lately, and something moves when ``share`` of the
-cells have changed. Lately is an average over about two frames, so that slow motions count and
-a lamp that was switched on is forgotten.
+cells have changed. Lately is an average over about two frames, so that slow motions count; it
+is brought to the light of the present, so that clouds, flicker and exposure do not.
 """
 
 import numpy as np
@@ -43,6 +43,7 @@ class MotionGate:
         if before is None or before.shape != now.shape:  # the first one, or another camera mode
             self._lately, self._moved = now, time
             return True
+        before = relit(before, now)
         changed = float(np.mean(np.abs(now - before) > self._config.level))
         self._lately = MEMORY * before + (1 - MEMORY) * now
         if changed >= self._config.share:
@@ -53,8 +54,15 @@ class MotionGate:
 def cells(image: NDArray[np.uint8]) -> Array:
     """Return mean brightness: uint8 [h, w, 3] -> float32 [about 24, in proportion]."""
     step = max(1, image.shape[0] // (ROWS * SAMPLES))
-    green = image[::step, ::step, 1]
+    green = image[::step, ::step, 1].astype(np.float32)
     size = min(SAMPLES, *green.shape)
-    rows, columns = (side // size for side in green.shape)
-    blocks = green[: rows * size, : columns * size].reshape(rows, size, columns, size)
-    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
+    rows, columns = (side // size * size for side in green.shape)
+    # Sums of slices: a fifth of the time of a mean over axes.
+    high = sum(green[i:rows:size] for i in range(size))
+    wide = sum(high[:, i:columns:size] for i in range(size))  # type: ignore[index]
+    return np.asarray(wide, np.float32) / (size * size)
+
+
+def relit(picture: Array, other: Array) -> Array:
+    """Return cells as if they had the light of others: an exposure that changes is no motion."""
+    return picture * (float(np.median(other) + 1) / float(np.median(picture) + 1))
