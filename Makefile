@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Weights and clips for tests and benchmarks that want real ones; they skip without.
 export MOVINET_SHARED ?= $(if $(wildcard ../shared),$(abspath ../shared))
 
-.PHONY: setup wheels demo tutorial test lint bench embedded footprint clean
+.PHONY: setup wheels demo tutorial test lint bench embedded footprint soak clean
 
 setup: $(VENV)/.installed
 
@@ -49,6 +49,10 @@ bench: setup
 
 footprint: setup
 	$(BIN)/python -m movinet_benchmarks.footprint
+
+# Two hours of movinet watch beside one whose cameras, broker and process are killed; needs mosquitto.
+soak: setup
+	$(BIN)/python -m tests.soak --minutes 120
 
 # Draws and trains (90 minutes on two cores; goes on where it was stopped), and judges (15).
 embedded: setup

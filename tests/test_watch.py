@@ -200,6 +200,18 @@ def test_what_moves_is_seen_in_cells() -> None:
     assert gate.admits(np.zeros((48, 64, 3), np.uint8), 1.2)  # another mode of the camera
 
 
+def test_cells_are_means_and_another_light_is_no_motion() -> None:
+    rng = np.random.default_rng(4)
+    scene = rng.integers(20, 180, (240, 320, 3)).astype(np.uint8)
+    expected = scene[::3, ::3, 1][:78, :105].reshape(26, 3, 35, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(cells(scene), expected, rtol=1e-6)
+    assert cells(scene[:2, :2]).shape == (1, 1)  # hardly a picture
+    gate = MotionGate(MotionConfig(linger=0.0))
+    gate.admits(scene, 0.0)
+    for i, light in enumerate((1.2, 0.8, 1.1, 0.7), start=1):
+        assert not gate.admits((scene * light).astype(np.uint8), i / 5)
+
+
 def test_a_crop_is_in_fractions() -> None:
     image = np.arange(48 * 64 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 64, 3)
     assert cropped(image, (0.25, 0.5, 0.75, 1.0)).shape == (24, 32, 3)

@@ -5,7 +5,7 @@ which nobody does anything, and an hour in which the figures' actions begin and 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -79,12 +79,12 @@ def watch(model: StreamModel, what: str, shots: list[list[tuple[str, Action, flo
         for picture in drawn(shot, max(model.size), model.fps, number):
             events += tracker.update(stream.step(picture))
     starts = [event for event in events if event.kind == "start"]
-    named = [named(event, truth) for event in starts]
-    found = {which for which in named if which is not None}
-    return Watched(what, time / 3600, len(truth), len(found), named.count(None))
+    which = [named(event, truth) for event in starts]
+    found = set(which) - {None}
+    return Watched(what, time / 3600, len(truth), len(found), which.count(None))
 
 
-def named(event: Event, truth: list[tuple[float, float, str]]) -> int | None:
+def named(event: Event, truth: Sequence[tuple[float, float, str]]) -> int | None:
     """Return which action an event names while it goes on, or shortly after."""
     for which, (begin, end, label) in enumerate(truth):
         if label == event.label and begin <= event.time < end + LATE:
