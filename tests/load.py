@@ -50,9 +50,14 @@ def films() -> list[list[Picture]]:
     for seed in range(CAMERAS - len(found)):
         rng = np.random.default_rng(seed)
         script = [(ACTIONS["jumping jacks"], FILM / 2), (IDLE["standing"], FILM / 2)]
-        frames = Scene.random(rng, SIZE[0]).frames(script, RATE, rng)
-        found.append([np.pad(one, ((0, 0), (40, 40), (0, 0)), mode="edge") for one in frames])
+        drawn = Scene.random(rng, SIZE[0]).frames(script, RATE, rng)
+        found.append([_wide(one) for one in drawn])
     return found
+
+
+def _wide(picture: Picture) -> Picture:
+    border = (SIZE[1] - SIZE[0]) // 2
+    return np.pad(picture, ((0, 0), (border, border), (0, 0)), mode="edge")
 
 
 def pictures(film: list[Picture]) -> Pictures:

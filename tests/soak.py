@@ -33,6 +33,7 @@ CAMERAS, RATE = 4, 10
 LONG, PAUSE = (1.0, 3.0), (1.5, 3.0)  # seconds of a colour, and of black between two
 GONE = {"camera": 3.0, "broker": 60.0, "process": 2.0}  # seconds
 RECOVERY = 8.0  # seconds until a camera is open again, or a process has loaded
+BACK = 26.0  # seconds until the broker was tried again, and its listeners waited for
 PEACE = 6.0  # seconds between two disturbances
 TOLERANCE = 0.6  # seconds by which the begin of the same event may differ: frames, a busy machine
 
@@ -261,7 +262,8 @@ def soak(
             number += 1
             now, told = (time.monotonic() - began) / 60, len(listener.events())
             say(f"{now:.1f} min: {kind} was gone; {told} messages, {calm.resident():.1f} MB")
-            time.sleep(PEACE if kind != "broker" else PEACE + 16)
+            # What waits for the broker would go with a process that is killed before it is told.
+            time.sleep(PEACE if kind != "broker" else PEACE + BACK)
         grown = calm.resident() - early
         gone.add("", time.time() - 3.0, float("inf"))  # what goes on at the end
         codes = [calm.end(), hurt.end()]

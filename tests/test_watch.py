@@ -18,11 +18,12 @@ import pytest
 
 from movinet_runtime.classifier import Prediction, StreamModel
 from movinet_runtime.decisions import EventTracker
-from movinet_runtime.errors import OutputError
+from movinet_runtime.errors import MovinetError, OutputError
 from movinet_runtime.sources.frame import Frame
 from movinet_runtime.watch.camera import Camera, cropped
 from movinet_runtime.watch.command import CommandOutput
 from movinet_runtime.watch.config import (
+    ClipsConfig,
     CommandConfig,
     LinesConfig,
     MotionConfig,
@@ -362,6 +363,25 @@ def test_a_reload_keeps_what_did_not_change(tmp_path: Path, model: Path) -> None
     indices = [seen.prediction.index for seen in memory.of("kept") if seen.prediction]
     assert indices == list(range(len(indices)))  # its state went on
     assert not before["gone"].alive
+    running.close()
+
+
+def test_a_reload_that_fails_changes_nothing(tmp_path: Path, model: Path) -> None:
+    clip = film(tmp_path / "clip.mp4", [(0, 2.0)])
+    memory = Memory()
+    running = service([camera_config(clip, model)], memory)
+    before = dict(running.cameras)
+    other = {"new": camera_config(clip, model, "new")}
+    for wrong in (
+        WatchConfig(other, lines=LinesConfig(tmp_path)),
+        WatchConfig(other, clips=ClipsConfig(model)),
+        WatchConfig({"new": camera_config(clip, tmp_path / "gone.tflite", "new")}),
+    ):
+        with pytest.raises(MovinetError):
+            running.reload(wrong)
+        assert running.cameras == before
+    frames = len(memory.seen)
+    until(lambda: len(memory.seen) > frames + 3)
     running.close()
 
 

@@ -196,9 +196,9 @@ def test_the_broker_says_that_a_killed_service_is_gone(
         clients: list[Any] = []
         plain = MqttOutput._send
 
-        def send(self: Any, client: Any, *more: Any) -> bool:
+        def send(self: Any, client: Any, *more: Any, **named: Any) -> bool:
             clients.append(client)
-            return plain(self, client, *more)
+            return plain(self, client, *more, **named)
 
         monkeypatch.setattr(MqttOutput, "_send", send)
         output.event(event())

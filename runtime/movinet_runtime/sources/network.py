@@ -88,7 +88,9 @@ def opened(what: str, advice: str, **options: Any) -> Any:
 
 def open_network(url: str) -> Any:
     """Return the opened container of an RTSP or HTTP address."""
-    options = {"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}
+    # Nobody asks a camera for its rate, and FFmpeg would look at 20 pictures to estimate it.
+    live = {"rtsp_transport": "tcp", "fpsprobesize": "0"}
+    options = live if url.startswith("rtsp") else {}
     return opened(url, "is the server running, and the address right?", options=options)
 
 

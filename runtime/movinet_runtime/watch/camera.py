@@ -118,6 +118,8 @@ class Camera:
     def close(self, timeout: float = 10.0) -> bool:
         """End events and stop; return whether its thread ended within so many seconds."""
         self.stop()
+        if self._thread.ident is None:  # it never began
+            return True
         self._thread.join(timeout)
         return not self._thread.is_alive()
 

@@ -73,7 +73,7 @@ class CameraConfig:
     """
 
     name: str
-    source: str
+    source: str = field(repr=False)  # it may hold a password
     model: Path
     enabled: bool = True
     crop: tuple[float, ...] = ()

@@ -33,7 +33,7 @@ from movinet_runtime.watch.events import WatchEvent
 from movinet_runtime.watch.output import CameraStatus, Output, Seen, Switchable
 
 KEEPALIVE = 15  # seconds without an answer: the broker's machine is gone
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds between attempts to connect, doubling
+FIRST_WAIT, LONGEST_WAIT = 1.0, 10.0  # seconds between attempts to connect, doubling
 ACKNOWLEDGED = 10.0  # seconds that an acknowledgement may take
 DRAIN = 5.0  # seconds that closing waits for what is queued
 SENSORS = 30  # labels that get a sensor of their own: a camera with 600 would be a nuisance
@@ -175,15 +175,15 @@ class MqttOutput(Output):
     def _work(self) -> None:
         wait, said = FIRST_WAIT, ""
         while not self._over():
+            client = None
             try:
                 client = self._connect()
-            except (OSError, ValueError) as error:
-                reason = str(error) or type(error).__name__
-            else:
-                where = f"{self._config.host}:{self._config.port}"
-                self._say(f"the broker {where} is there")
-                wait = FIRST_WAIT
+                self._say(f"the broker {self._config.host}:{self._config.port} is there")
+                wait, said = FIRST_WAIT, ""
                 reason = self._deliver(client)
+            except Exception as error:  # whatever it is, the next connection is another one
+                reason = str(error) or type(error).__name__
+            if client is not None:
                 client.loop_stop()
             if self._over():
                 return

@@ -13,13 +13,14 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from movinet_runtime.classifier import StreamModel
-from movinet_runtime.errors import MovinetError
+from movinet_runtime.errors import ModelFileError, MovinetError
+from movinet_runtime.files import writing
 from movinet_runtime.sources.source import Say
 from movinet_runtime.watch.camera import Camera, Recorder
 from movinet_runtime.watch.config import CameraConfig, WatchConfig
@@ -31,7 +32,8 @@ TICK = 1.0  # seconds between two looks at the cameras
 STUCK = 60.0  # seconds in which no step, picture and output together can take
 ALIVE = "MOVINET_ALIVE"  # names a file that is as new as the last tick: for containers
 STOPS, RELOAD = ("SIGTERM", "SIGINT"), "SIGHUP"
-SECTIONS = ("lines", "webhook", "command", "mqtt")  # of the configuration, an output each
+# Of the configuration, an output each; those that may be refused come first.
+SECTIONS = ("lines", "webhook", "command", "mqtt")
 
 
 class Service:
@@ -64,7 +66,7 @@ class Service:
         """Go on with another configuration; what did not change keeps its state.
 
         Raises:
-            MovinetError: an output or a model cannot be used; what can, runs.
+            MovinetError: an output or a model cannot be used; it goes on as before.
         """
         self._apply(config)
 
@@ -86,17 +88,14 @@ class Service:
         return None
 
     def tick(self) -> None:
-        """Tell the watchdog that all is well, if it is.
-
-        Raises:
-            OSError: the file that MOVINET_ALIVE names cannot be written.
-        """
+        """Tell the watchdog that all is well, if it is."""
         stuck = self.stuck()
         if stuck is None:
             notify("WATCHDOG=1")
             alive = os.environ.get(ALIVE)
             if alive:
-                Path(alive).touch()
+                with suppress(OSError):  # a full disk is no reason to be blind
+                    Path(alive).touch()
         elif not self._said_stuck:
             self._said_stuck = True
             self._say(f"{stuck} is stuck; the watchdog is told no more")
@@ -110,10 +109,14 @@ class Service:
             for name, camera in self.cameras.items()
             if changed or config.cameras.get(name) != camera.config
         }
+        # What may fail comes before what cannot be taken back.
         loaded = {name: self._model(one, config) for name, one in config.cameras.items()}
+        if config.clips is not None:
+            with writing(config.clips.folder):
+                config.clips.folder.mkdir(exist_ok=True)
+        self._set_outputs(config)
         self._stop(list(gone.values()))
         self.cameras = {name: c for name, c in self.cameras.items() if name not in gone}
-        self._set_outputs(config)
         if config.clips != self.config.clips or self._clips is None:
             self._set_clips(config)
         begun = []
@@ -131,23 +134,32 @@ class Service:
 
     def _model(self, camera: CameraConfig, config: WatchConfig) -> StreamModel:
         """Load a model, or take the one that is loaded; a file that was replaced is another."""
-        about = camera.model.stat()
+        try:
+            about = camera.model.stat()
+        except OSError as error:
+            raise ModelFileError(f"cannot read {camera.model}: {error.strerror}") from error
         key = (camera.model, about.st_mtime_ns, about.st_size, config.threads, config.engine)
         if key not in self._models:
             self._models[key] = StreamModel(camera.model, config.threads, engine=config.engine)
         return self._models[key]
 
     def _set_outputs(self, config: WatchConfig) -> None:
+        """Exchange the outputs whose section changed; a new one first, lest it cannot be made."""
         for name in SECTIONS:
             section = getattr(config, name)
-            before = self._outputs.get(name)
-            if before is not None and before[0] == section:
+            before, old = self._outputs.get(name, (None, None))
+            if section == before:
                 continue
-            if before is not None:
+            if (
+                name == "mqtt" and old is not None
+            ):  # its goodbye is not to follow the new one's hello
+                old.close()
+            if section is None:
                 del self._outputs[name]
-                before[1].close()
-            if section is not None:
+            else:
                 self._outputs[name] = section, _output(name, section, self._say)
+            if name != "mqtt" and old is not None:
+                old.close()
         self.hub.outputs = (*self._always, *(output for _, output in self._outputs.values()))
 
     def _set_clips(self, config: WatchConfig) -> None:
