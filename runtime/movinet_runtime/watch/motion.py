@@ -1,6 +1,6 @@
 """Whether anything moves: a cheap look at a small picture before the network.
 
-The picture's green channel is brought to about 32 x 24 cells; a cell has changed when its mean
+The picture's green channel is brought to 24 to 47 rows of cells; a cell has changed when its mean
 is more than ``level`` away from what it was lately, and something moves when ``share`` of the
 cells have changed. Lately is an average over about two frames, so that slow motions count; it
 is brought to the light of the present, so that clouds, flicker and exposure do not.
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from movinet_runtime.tensors import Array
 from movinet_runtime.watch.config import MotionConfig
 
-ROWS, SAMPLES = 24, 3  # cells from top to bottom, and pixels in each, along either side
+ROWS, SAMPLES = 24, 6  # cells from top to bottom at least, and pixels in each, along either side
 MEMORY = 0.5  # share of the past in what a cell was lately
 
 
@@ -52,7 +52,7 @@ class MotionGate:
 
 
 def cells(image: NDArray[np.uint8]) -> Array:
-    """Return mean brightness: uint8 [h, w, 3] -> float32 [about 24, in proportion]."""
+    """Return mean brightness: uint8 [h, w, 3] -> float32 [24 to 47, in proportion]."""
     step = max(1, image.shape[0] // (ROWS * SAMPLES))
     green = image[::step, ::step, 1].astype(np.float32)
     size = min(SAMPLES, *green.shape)
