@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -220,6 +222,34 @@ def test_a_full_disk_ends_the_clip_and_not_the_watching(
     running.close()
     assert len(said) == 1
     assert "No space left on device" in said[0]
+
+
+def test_a_disk_that_stands_still_costs_the_clip_and_nothing_else(
+    tmp_path: Path, model: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips_module, "QUEUE", 10)
+    gate = threading.Event()
+
+    def mux(self: Any, packet: Packet, plain: Any = clips_module._ClipFile._mux) -> None:
+        gate.wait(20)
+        plain(self, packet)
+
+    monkeypatch.setattr(clips_module._ClipFile, "_mux", mux)
+    memory = Memory()
+    writer = ClipWriter(ClipsConfig(tmp_path / "clips"), memory, said.append)
+    recorder = writer.camera(camera_config("camera:0", model), 10.0)
+    began = time.monotonic()
+    for i in range(60):
+        recorder.picture(coloured(0), i / 10)
+        if i == 30:
+            recorder.event(event("start", 3.0, 3.0), coloured(0), 3.0)
+    assert time.monotonic() - began < 5
+    gate.set()
+    recorder.finish()
+    writer.close()
+    assert memory.clips == []
+    assert list((tmp_path / "clips").rglob("*.*")) == []
+    assert "clips is too slow" in said[0]
 
 
 def test_no_clip_is_begun_where_little_is_free(

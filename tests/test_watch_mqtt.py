@@ -4,6 +4,7 @@ import io
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from movinet_runtime.errors import MissingPackageError
 from movinet_runtime.watch.config import MqttConfig, WatchConfig
 from movinet_runtime.watch.discovery import Topics, device, slug
 from movinet_runtime.watch.mqtt import MqttOutput
@@ -228,6 +230,16 @@ def test_cameras_are_switched_and_disappear(broker: Broker, said: list[str]) -> 
         until(lambda: listener.retained["homeassistant/device/movinet_cam/config"] == b"")
         until(lambda: listener.retained["movinet/cam/label/action_0"] == b"")
     output.close()
+
+
+def test_without_its_library_it_names_the_line_that_adds_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    with pytest.raises(
+        MissingPackageError, match=r"\[mqtt\] needs paho-mqtt: .*pip install .*watch"
+    ):
+        MqttOutput(MqttConfig("127.0.0.1"), print)
 
 
 def certificates(folder: Path) -> None:

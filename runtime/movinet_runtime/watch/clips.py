@@ -34,7 +34,7 @@ from movinet_runtime.watch.packets import Encoder, Packet, PacketRing, Template
 from movinet_runtime.watch.retention import PART, clean, sweep
 from movinet_runtime.watch.worker import Worker
 
-QUEUE = 20_000  # packets that wait for the disk: minutes
+QUEUE = 3000  # packets that wait for the disk: half a minute of four cameras
 THUMBNAIL = 320  # pixels from left to right
 SLACK = 2.0  # seconds of packets beyond what an event needs to become certain
 

@@ -152,10 +152,10 @@ class Hub(Output):
         self.outputs, self._say = tuple(outputs), say
         self._said: set[str] = set()
 
-    def _tell(self, what: str, value: Any) -> None:
+    def _tell(self, what: str, *values: Any) -> None:
         for output in self.outputs:
             try:
-                getattr(output, what)(value)
+                getattr(output, what)(*values)
             except Exception as error:  # a mistake in one output is no reason to be blind
                 name = f"{type(output).__name__}.{what}: {type(error).__name__}: {error}"
                 if name not in self._said and len(self._said) < 100:
@@ -184,5 +184,4 @@ class Hub(Output):
 
     def close(self) -> None:
         """Close all of them."""
-        for output in self.outputs:
-            output.close()
+        self._tell("close")

@@ -145,22 +145,25 @@ class Service:
 
     def _set_outputs(self, config: WatchConfig) -> None:
         """Exchange the outputs whose section changed; a new one first, lest it cannot be made."""
-        for name in SECTIONS:
-            section = getattr(config, name)
-            before, old = self._outputs.get(name, (None, None))
-            if section == before:
-                continue
-            if (
-                name == "mqtt" and old is not None
-            ):  # its goodbye is not to follow the new one's hello
-                old.close()
-            if section is None:
-                del self._outputs[name]
-            else:
-                self._outputs[name] = section, _output(name, section, self._say)
-            if name != "mqtt" and old is not None:
-                old.close()
-        self.hub.outputs = (*self._always, *(output for _, output in self._outputs.values()))
+        try:
+            for name in SECTIONS:
+                self._set_output(name, getattr(config, name))
+        finally:
+            made = (output for _, output in self._outputs.values())
+            self.hub.outputs = (*self._always, *made)
+
+    def _set_output(self, name: str, section: Any) -> None:
+        before, old = self._outputs.get(name, (None, None))
+        if section == before:
+            return
+        if name == "mqtt" and old is not None:  # its goodbye is not to follow the new one's hello
+            old.close()
+        if section is None:
+            del self._outputs[name]
+        else:
+            self._outputs[name] = section, _output(name, section, self._say)
+        if name != "mqtt" and old is not None:
+            old.close()
 
     def _set_clips(self, config: WatchConfig) -> None:
         if self._clips is not None:
