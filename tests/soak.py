@@ -34,6 +34,7 @@ LONG, PAUSE = (1.0, 3.0), (1.5, 3.0)  # seconds of a colour, and of black betwee
 GONE = {"camera": 3.0, "broker": 60.0, "process": 2.0}  # seconds
 RECOVERY = 8.0  # seconds until a camera is open again, or a process has loaded
 BACK = 26.0  # seconds until the broker was tried again, and its listeners waited for
+MOST = 1_000_000  # bytes of all clips
 PEACE = 6.0  # seconds between two disturbances
 TOLERANCE = 0.6  # seconds by which the begin of the same event may differ: frames, a busy machine
 
@@ -89,7 +90,7 @@ class Watch:
         text = (
             '[defaults]\nmodel = "m.tflite"\non = 0.6\npatience = 1\nmin_duration = 0.25\n'
             f'rate = {RATE}\nlost_after = 1.5\nupdate_every = 0\n[events]\nfile = "events.jsonl"\n'
-            '[clips]\nfolder = "clips"\nbefore = 1\nafter = 0.5\nmax_gb = 0.02\n'
+            f'[clips]\nfolder = "clips"\nbefore = 1\nafter = 0.5\nmax_gb = {MOST / 1e9}\n'
             f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\nprefix = "{folder.name}"\n'
         )
         for number, url in enumerate(cameras):
@@ -170,23 +171,17 @@ class Gone:
         )
 
 
-def missing(these: list[Happened], others: list[Happened], gone: Gone) -> list[Happened]:
-    """Return what is not among others, but for the seconds in which something was gone."""
+def unmatched(these: list[Happened], others: list[Happened]) -> list[Happened]:
+    """Return what is not among others."""
     left = list(others)
     found = []
     for one in these:
-        match = next(
-            (
-                other
-                for other in left
-                if (other.camera, other.label) == (one.camera, one.label)
-                and abs(other.began - one.began) < TOLERANCE
-            ),
-            None,
-        )
-        if match is not None:
-            left.remove(match)
-        elif not gone.touches(one):
+        for other in left:
+            same = (other.camera, other.label) == (one.camera, one.label)
+            if same and abs(other.began - one.began) < TOLERANCE:
+                left.remove(other)
+                break
+        else:
             found.append(one)
     return found
 
@@ -212,9 +207,23 @@ def disturb(
 
 @dataclass
 class Report:
-    """What came out."""
+    """What came out.
+
+    Attributes:
+        events: of the one in peace.
+        matched: of these, how many the other one told as well.
+        disturbances: in order.
+        lost, invented: differences that nothing excuses.
+        twice: messages that came more than once.
+        leftovers: files that should not be there.
+        states: retained topics that are wrong at the end.
+        codes: of both processes.
+        grown: megabytes of resident memory of the one in peace.
+        kept: bytes of the other one's clips.
+    """
 
     events: int
+    matched: int
     disturbances: list[str]
     lost: list[Happened]
     invented: list[Happened]
@@ -223,13 +232,13 @@ class Report:
     states: list[str]
     codes: list[int]
     grown: float
-    clips: int
+    kept: int
 
     @property
     def well(self) -> bool:
         """Whether nothing is wrong."""
         wrong = (self.lost, self.invented, self.twice, self.leftovers, self.states)
-        return not any(wrong) and set(self.codes) == {0} and self.events > 0
+        return not any(wrong) and set(self.codes) == {0} and 0 < self.kept <= MOST
 
 
 def soak(
@@ -300,17 +309,19 @@ def judged(
         or (topic == "hurt/status" and payload != b"offline")
     ]
     seen = happened(told)
+    alone, strange = unmatched(truth, seen), unmatched(seen, truth)
     return Report(
         len(truth),
+        len(truth) - len(alone),
         done,
-        missing(truth, seen, gone),
-        missing(seen, truth, gone),
+        [one for one in alone if not gone.touches(one)],
+        [one for one in strange if not gone.touches(one)],
         sorted({name for name in names if names.count(name) > 1}),
         leftovers,
         wrong,
         codes,
         grown,
-        len(list(clips.glob("*/*.json"))),
+        sum(path.stat().st_size for path in clips.glob("*/*")),
     )
 
 

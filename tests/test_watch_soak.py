@@ -12,5 +12,4 @@ def test_what_is_killed_sees_what_the_other_one_sees(tmp_path: Path) -> None:
     log = (tmp_path / "hurt" / "log").read_text()
     assert report.well, f"{report}\n{said}\n{log[-3000:]}"
     assert {"camera", "process"} <= set(report.disturbances)
-    assert report.events >= 8
-    assert report.clips
+    assert report.matched >= 5
