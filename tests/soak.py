@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,9 +30,10 @@ from tests.small import small_model
 from tests.watching import Picture, coloured
 
 CAMERAS, RATE = 4, 10
+ALL = [f"cam{number}" for number in range(CAMERAS)]
 LONG, PAUSE = (1.0, 3.0), (1.5, 3.0)  # seconds of a colour, and of black between two
 GONE = {"camera": 3.0, "broker": 60.0, "process": 2.0}  # seconds
-RECOVERY = 8.0  # seconds until a camera is open again, or a process has loaded
+MARGIN = 1.0  # seconds after a camera was seen again, in which an action may be half over
 BACK = 26.0  # seconds until the broker was tried again, and its listeners waited for
 MOST = 1_000_000  # bytes of all clips
 PEACE = 6.0  # seconds between two disturbances
@@ -118,17 +119,23 @@ class Watch:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-    def lost(self) -> list[tuple[float, str]]:
-        """When which camera was said to be lost."""
-        found = []
-        for line in (self.folder / "log").read_text().splitlines():
-            if line.startswith('{"status"'):
-                status = json.loads(line)["status"]
-                if status["state"] == "lost":
-                    found.append(
-                        (datetime.fromisoformat(status["since"]).timestamp(), status["camera"])
-                    )
-        return found
+    def said(self) -> int:
+        """How much it has said so far."""
+        return (self.folder / "log").stat().st_size
+
+    def wait(self, cameras: Iterable[str], since: int = 0) -> None:
+        """Wait until it has said of cameras that it watches them, after so much else."""
+        end = time.monotonic() + 60
+
+        def watching() -> set[str]:
+            lines = (self.folder / "log").read_text()[since:].splitlines(keepends=True)
+            whole = [line for line in lines if line.startswith('{"status"') and line.endswith("\n")]
+            states = [json.loads(line)["status"] for line in whole]
+            return {one["camera"] for one in states if one["state"] == "watching"}
+
+        while not set(cameras) <= watching():
+            assert time.monotonic() < end, (self.folder / "log").read_text()[-3000:]
+            time.sleep(0.1)
 
 
 @dataclass(frozen=True)
@@ -190,19 +197,24 @@ def disturb(
     kind: str, number: int, seconds: float, cameras: list[Camera], watch: Watch, broker: Broker
 ) -> tuple[str, float, float]:
     """Kill something and bring it back; return whose events that concerns, and when."""
-    begin = time.time()
+    begin, said = time.time(), watch.said()
+    one = f"cam{number % CAMERAS}"
     kill: Callable[[], None]
-    camera = f"cam{number % CAMERAS}"
     if kind == "camera":
-        kill, restart = cameras[number % CAMERAS].kill, cameras[number % CAMERAS].restart
+        kill, restart, back = (
+            cameras[number % CAMERAS].kill,
+            cameras[number % CAMERAS].restart,
+            [one],
+        )
     elif kind == "process":
-        kill, restart, camera = watch.kill, watch.start, ""
+        kill, restart, back, one = watch.kill, watch.start, ALL, ""
     else:
-        kill, restart, camera = broker.kill, broker.start, "nobody"  # its events are told later
+        kill, restart, back, one = broker.kill, broker.start, [], "nobody"  # told later
     kill()
     time.sleep(seconds)
     restart()
-    return camera, begin, time.time() + (0.0 if kind == "broker" else RECOVERY)
+    watch.wait(back, said)
+    return one, begin, time.time() + MARGIN
 
 
 @dataclass
@@ -261,8 +273,9 @@ def soak(
         stack.callback(calm.process.kill)
         stack.callback(lambda: hurt.process.kill())
         gone = Gone()
-        gone.add("", 0.0, time.time() + RECOVERY)
-        time.sleep(RECOVERY)
+        for one in (calm, hurt):
+            one.wait(ALL)
+        gone.add("", 0.0, time.time() + MARGIN)
         early, done, number = calm.resident(), [], 0
         while time.monotonic() - began < seconds:
             kind = ("camera", "process", "camera", "broker")[number % 4]
