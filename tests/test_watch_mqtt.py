@@ -255,10 +255,6 @@ def test_tls_and_passwords(tmp_path: Path, said: list[str]) -> None:
     passwords = tmp_path / "passwords"
     made = subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "me", "secret"])
     assert made.returncode == 0
-    passwords.chmod(0o644)
-    (tmp_path / "key.pem").chmod(0o644)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)  # mosquitto is another user
     lines = [f"certfile {tmp_path}/cert.pem", f"keyfile {tmp_path}/key.pem"]
     lines += ["allow_anonymous false", f"password_file {passwords}"]
     ca = tmp_path / "cert.pem"
