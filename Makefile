@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Weights and clips for tests and benchmarks that want real ones; they skip without.
 export MOVINET_SHARED ?= $(if $(wildcard ../shared),$(abspath ../shared))
 
-.PHONY: setup wheels demo tutorial test lint bench limits engines embedded footprint clean
+.PHONY: setup wheels demo tutorial test lint bench limits engines embedded footprint soak clean
 
 setup: $(VENV)/.installed
 
@@ -16,7 +16,7 @@ $(VENV)/.installed: $(PROJECTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		-e runtime -e models -e benchmarks -e convert \
-		-e 'runtime[video]' -e 'models[pull]' -e 'benchmarks[plot]' -e '.[dev]'
+		-e 'runtime[video,watch]' -e 'models[pull]' -e 'benchmarks[plot]' -e '.[dev]'
 	touch $@
 
 # All packages as wheels in dist/; needs pip and what builds them, not the environment of setup.
@@ -60,6 +60,10 @@ engines: setup
 
 footprint: setup
 	$(BIN)/python -m movinet_benchmarks.footprint
+
+# Two hours of movinet watch beside one whose cameras, broker and process are killed; needs mosquitto.
+soak: setup
+	$(BIN)/python -m tests.soak --minutes 120
 
 # Draws and trains (90 minutes on two cores; goes on where it was stopped), and judges (15).
 embedded: setup

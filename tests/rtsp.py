@@ -1,17 +1,18 @@
 """A small RTSP server (RFC 2326): H.264 in RTP packets, interleaved in the TCP connection.
 
-PyAV encodes and packs the RTP; this speaks RTSP and passes the packets on. The picture grows
-brighter with the time since the server began.
+PyAV encodes and packs the RTP; this speaks RTSP and passes the packets on. Without a function of
+pictures, the picture grows brighter with the time since the client came.
 """
 
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 SDP = (
     "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=test\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
@@ -19,12 +20,14 @@ SDP = (
     "a=control:trackID=0\r\n"
 )
 RATE, SIZE = 25, (64, 48)
+Pictures = Callable[[float], NDArray[np.uint8]]  # at a moment of time.monotonic()
 
 
 class RtspServer:
     """Serves any number of clients, one thread each."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, pictures: Pictures | None = None, rate: int = RATE) -> None:
+        self._pictures, self._rate = pictures, rate
         self._socket = socket.create_server(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
         self._on = True
@@ -80,6 +83,11 @@ class RtspServer:
         if method == "PLAY":
             threading.Thread(target=self._play, args=(client,), daemon=True).start()
 
+    def _picture(self, now: float, began: float) -> NDArray[np.uint8]:
+        if self._pictures is not None:
+            return self._pictures(now)
+        return np.full((SIZE[1], SIZE[0], 3), min(255, int(40 * (now - began))), np.uint8)
+
     def _play(self, client: socket.socket) -> None:
         import av
 
@@ -89,15 +97,16 @@ class RtspServer:
             target = f"rtp://127.0.0.1:{packets.getsockname()[1]}"
             with av.open(target, "w", format="rtp") as container:
                 options = {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
-                stream = container.add_stream("libx264", rate=RATE, options=options)
-                stream.width, stream.height = SIZE
-                stream.pix_fmt = "yuv420p"
+                rate = self._rate
+                stream = container.add_stream("libx264", rate=rate, options=options)
                 began, number = time.monotonic(), 0
+                height, width = self._picture(began, began).shape[:2]
+                stream.width, stream.height = width, height
+                stream.pix_fmt = "yuv420p"
                 while self._on:
-                    value = min(255, int(40 * (time.monotonic() - began)))
-                    picture = np.full((SIZE[1], SIZE[0], 3), value, np.uint8)
+                    picture = self._picture(time.monotonic(), began)
                     frame = av.VideoFrame.from_ndarray(picture, "rgb24")
-                    frame.pts, frame.time_base = number, Fraction(1, RATE)
+                    frame.pts, frame.time_base = number, Fraction(1, rate)
                     number += 1
                     for packet in stream.encode(frame):
                         container.mux(packet)
@@ -109,7 +118,7 @@ class RtspServer:
                         pass
                     except OSError:
                         return
-                    time.sleep(max(0.0, began + number / RATE - time.monotonic()))
+                    time.sleep(max(0.0, began + number / rate - time.monotonic()))
 
 
 @contextmanager

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from movinet_benchmarks import motion
 from movinet_benchmarks.false_alarms import ACT, PAUSE, acted_shots, idle_shots, watch
+from movinet_models import embedded
 from movinet_models.figures import ACTIONS, IDLE
-from movinet_runtime.classifier import Prediction
+from movinet_runtime.classifier import Prediction, StreamModel
+from movinet_runtime.watch.config import MotionConfig
 
 LABELS = sorted(ACTIONS)
 
@@ -55,3 +58,16 @@ def test_an_idle_stream_has_no_actions() -> None:
 def test_every_action_comes() -> None:
     names = [label for shot in acted_shots(20) for label, _, _ in shot if label]
     assert set(names) == set(ACTIONS)
+
+
+def test_a_gate_rests_where_nothing_moves() -> None:
+    """The same pictures with and without it: what happens is found all the same."""
+    empty = ("", IDLE["an empty scene"], 8.0)
+    shots = [[empty, ("squat", ACTIONS["squat"], ACT), empty]]
+    plain, gated = motion.watch(
+        StreamModel(embedded.MODEL, threads=1), "a stream", shots, [None, MotionConfig()], 10.0
+    )
+    assert (plain.frames, plain.steps) == (100, 100)
+    assert (plain.actions, plain.found) == (gated.actions, gated.found) == (1, 1)
+    # At the start, while it goes on, and three seconds after both.
+    assert 45 < gated.steps < 65

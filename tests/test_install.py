@@ -140,6 +140,22 @@ def test_the_page_for_boards_installs(shell: Shell, wheels: Path) -> None:
     assert json.loads(done.stdout.splitlines()[-1])["top"][0]["label"] == CLIP.label
 
 
+def test_the_page_for_watching_installs(shell: Shell, wheels: Path) -> None:
+    on_computer, on_board, *_ = blocks(
+        "docs/watch.md", "## From an empty SD card to the first event"
+    )
+    copied = re.search(r"^ *scp (.*) pi@", on_computer, flags=re.MULTILINE)
+    assert copied is not None
+    shell.run(f"cd {wheels.parent} && cp {copied[1]} {shell.home}")
+    lines = [line for line in on_board.splitlines() if not re.match(r" *sudo (apt|useradd)", line)]
+    shell.run("\n".join(lines).replace("sudo ", "").replace("/opt/movinet", "~/movinet"))
+    assert (shell.home / "movinet-watch.service").exists()
+    movinet = "~/movinet/bin/movinet watch"
+    done = shell.run(f"{movinet} --example > config.toml\n{movinet} config.toml --check")
+    assert "is right: 1 cameras, door" in done.stdout
+    shell.run("~/movinet/bin/python -c 'import av, paho.mqtt.client'")
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="tflite-runtime ends with Python 3.11")
 def test_the_lines_for_32_bits_give_a_runtime_without_litert(shell: Shell, wheels: Path) -> None:
     _, _, on_32_bits = blocks("docs/raspberry-pi.md", "## Install")

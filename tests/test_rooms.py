@@ -58,6 +58,15 @@ def test_no_function_is_too_long(room: str) -> None:
                 assert lines <= LONGEST, f"{path.name}: {node.name} has {lines} lines"
 
 
+def test_nothing_of_the_runtime_needs_the_watching() -> None:
+    """So that movinet run and the library stay as light as they are."""
+    known = modules()
+    inside = "movinet_runtime.watch"
+    for name, path in known.items():
+        if name.startswith("movinet_runtime") and not name.startswith(inside):
+            assert not any(other.startswith(inside) for other in imported(path, known)), name
+
+
 def called(path: Path) -> set[str]:
     """The names of the functions and methods that a file calls."""
     calls = [

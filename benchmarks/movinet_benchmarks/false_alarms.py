@@ -5,8 +5,8 @@ which nobody does anything, and an hour in which the figures' actions begin and 
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -76,15 +76,15 @@ def watch(model: StreamModel, what: str, shots: list[list[tuple[str, Action, flo
             if label:
                 truth.append((time, time + seconds, label))
             time += seconds
-        for picture in _drawn(shot, max(model.size), model.fps, number):
+        for picture in drawn(shot, max(model.size), model.fps, number):
             events += tracker.update(stream.step(picture))
     starts = [event for event in events if event.kind == "start"]
-    named = [_named(event, truth) for event in starts]
-    found = {which for which in named if which is not None}
-    return Watched(what, time / 3600, len(truth), len(found), named.count(None))
+    which = [named(event, truth) for event in starts]
+    found = set(which) - {None}
+    return Watched(what, time / 3600, len(truth), len(found), which.count(None))
 
 
-def _named(event: Event, truth: list[tuple[float, float, str]]) -> int | None:
+def named(event: Event, truth: Sequence[tuple[float, float, str]]) -> int | None:
     """Return which action an event names while it goes on, or shortly after."""
     for which, (begin, end, label) in enumerate(truth):
         if label == event.label and begin <= event.time < end + LATE:
@@ -97,24 +97,43 @@ def idle_shots(action: Action, minutes: float) -> list[list[tuple[str, Action, f
     return [[("", action, SHOT)] for _ in range(max(1, round(60 * minutes / SHOT)))]
 
 
-def acted_shots(minutes: float) -> list[list[tuple[str, Action, float]]]:
-    """Return places in which actions follow each other in a random order, with pauses."""
+def acted_shots(
+    minutes: float, idle: str = "standing", pause: float = PAUSE
+) -> list[list[tuple[str, Action, float]]]:
+    """Return places in which actions follow each other in a random order, with pauses.
+
+    Args:
+        minutes: of all of them.
+        idle: what is seen in the pauses.
+        pause: seconds of each.
+    """
     rng = np.random.default_rng(SEED)
     shots = []
-    for _ in range(max(1, round(60 * minutes / (ACTS * (ACT + PAUSE))))):
+    for _ in range(max(1, round(60 * minutes / (ACTS * (ACT + pause))))):
         shot: list[tuple[str, Action, float]] = []
         for label in rng.choice([*ACTIONS], ACTS, replace=False):
-            shot.append(("", IDLE["standing"], PAUSE))
+            shot.append(("", IDLE[idle], pause))
             shot.append((str(label), ACTIONS[str(label)], ACT))
         shots.append(shot)
     return shots
 
 
-def _drawn(
-    shot: list[tuple[str, Action, float]], side: int, fps: float, number: int
+def drawn(
+    shot: list[tuple[str, Action, float]], side: int, fps: float, number: int, fixed: bool = False
 ) -> Iterator[Picture]:
+    """Draw a place by its number, with what happens in it: uint8 [side, side, 3].
+
+    Args:
+        shot: (label or "", action, seconds).
+        side: pixels.
+        fps: frames a second.
+        number: of the place.
+        fixed: the camera does not sway, and nobody passes through the picture.
+    """
     rng = np.random.default_rng([SEED, number])
     scene = Scene.random(rng, side)
+    if fixed:
+        scene = replace(scene, pan=(0.0, 0.0, 0.0), passer=None)
     return scene.frames([(action, seconds) for _, action, seconds in shot], fps, rng)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from movinet_runtime.description import Description
     from movinet_runtime.errors import (
         CompiledEngineError,
+        ConfigError,
         LabelsError,
         LostError,
         MissingPackageError,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CompiledEngineError": "errors",
+    "ConfigError": "errors",
     "Description": "description",
     "Event": "decisions",
     "EventTracker": "decisions",
@@ -92,6 +94,7 @@ _HOMES = {
 
 __all__ = [
     "CompiledEngineError",
+    "ConfigError",
     "Description",
     "Event",
     "EventTracker",

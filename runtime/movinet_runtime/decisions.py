@@ -160,6 +160,7 @@ class _Track:
 
     active: bool = False
     since: float | None = None  # of the crossing that is not yet certain
+    frames: int = 0  # on that side of it
     began: float = 0.0
     peak: float = 0.0
 
@@ -175,13 +176,14 @@ class EventTracker:
     """Turns the probabilities of one stream into starts and ends of actions.
 
         probability   ____/~~~~~\\_/~~~~\\______     on: upper, off: lower threshold
-        event             start          end       each certain after min_duration
+        event             start          end       each certain after min_duration and patience
 
     Args:
         on: an action starts when it stays at or above this (default: the label's own threshold
             where classes do not exclude each other, else 0.5), and
         off: ends when it stays below this (default: 0.7 of ``on``),
-        min_duration: for so many seconds.
+        min_duration: for so many seconds, and
+        patience: so many frames in a row.
         selection: the labels that count; :data:`NOTHING` does not, unless it is allowed.
 
     Raises:
@@ -194,8 +196,9 @@ class EventTracker:
         off: float | None = None,
         min_duration: float = 0.4,
         selection: Selection | None = None,
+        patience: int = 1,
     ) -> None:
-        self._on, self._off, self._least = on, off, min_duration
+        self._on, self._off, self._least, self._patience = on, off, min_duration, patience
         highest = 1.0 if on is None else on  # a model may say any
         _check(np.array([highest]), np.array([0.7 * highest if off is None else off]))
         self._on_off: tuple[Array, Array] | None = None
@@ -269,12 +272,13 @@ class EventTracker:
         crossed = probability < off if track.active else probability >= on
         track.peak = max(track.peak, probability) if track.active or crossed else 0.0
         if not crossed:
-            track.since = None
+            track.since, track.frames = None, 0
             return None
         track.since = time if track.since is None else track.since
-        if time - track.since < self._least - 1e-9:
+        track.frames += 1
+        if time - track.since < self._least - 1e-9 or track.frames < self._patience:
             return None
-        since, track.since = track.since, None
+        since, track.since, track.frames = track.since, None, 0
         track.active = not track.active
         if track.active:
             track.began = since

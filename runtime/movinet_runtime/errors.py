@@ -3,7 +3,8 @@
 MovinetError                 anything the command line reports without a traceback; other
 │                            packages derive their own from it
 ├── UsageError               options that do not fit together, an unknown name
-│   └── CompiledEngineError  the installed LiteRT has no such engine
+│   ├── CompiledEngineError  the installed LiteRT has no such engine
+│   └── ConfigError          a configuration of 'movinet watch' that says what it may not
 ├── MissingPackageError      a part that is not installed; names the pip line
 ├── ModelFileError           a .tflite that cannot be read or is no stream model
 ├── StateError               a state that does not fit the model
@@ -29,6 +30,10 @@ class UsageError(MovinetError):
 
 class CompiledEngineError(UsageError):
     """The installed LiteRT has no compiled model, or cannot make one of this file."""
+
+
+class ConfigError(UsageError):
+    """A configuration file that cannot be read, or says what it may not; names line and key."""
 
 
 class MissingPackageError(MovinetError):

@@ -11,10 +11,15 @@ from movinet_runtime.sources.network import grabs, opened
 PICAMERA_SIZE = (640, 480)
 
 
-def v4l2(device: str) -> Opener:
-    """Open a USB camera, or what else the kernel shows as /dev/videoN."""
+def open_v4l2(device: str) -> Any:
+    """Return the opened container of a USB camera, or what else the kernel shows as /dev/videoN."""
     advice = "ls /dev/video* shows the cameras; a Pi camera module is picamera:0"
-    return lambda: grabs(opened(device, advice, format="v4l2"))
+    return opened(device, advice, format="v4l2")
+
+
+def v4l2(device: str) -> Opener:
+    """Open a USB camera."""
+    return lambda: grabs(open_v4l2(device))
 
 
 def picamera(number: int) -> Opener:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from movinet_runtime.description import FASTEST
 from movinet_runtime.errors import LostError, SourceError
 from movinet_runtime.sources.clock import Clock, MonotonicClock
-from movinet_runtime.sources.frame import Frame
+from movinet_runtime.sources.frame import Frame, checked_rate
 from movinet_runtime.sources.source import Run, Say, Source, silent
 
 # A grabbed picture that is turned into RGB only if it is wanted.
@@ -41,6 +41,7 @@ class LiveSource(Source):
         report: called with a line when it is lost and when it is back.
         give_up: seconds without a picture after which a run ends with a LostError.
         clock: tells the frames' times, and waits.
+        opening: seconds more that a run waits for its first picture.
     """
 
     live = True
@@ -52,16 +53,24 @@ class LiveSource(Source):
         report: Say = silent,
         give_up: float = GIVE_UP,
         clock: Clock | None = None,
+        opening: float = 0.0,
     ) -> None:
         super().__init__(name, report=report)
-        self.opener, self.give_up = opener, give_up
+        self.opener, self.give_up, self.opening = opener, give_up, opening
         self.clock: Clock = MonotonicClock() if clock is None else clock
 
     def __iter__(self) -> Iterator[Frame]:
         return self.sampled(FASTEST)
 
-    def _begin(self, fps: float) -> Run:
+    def sampled(self, fps: float) -> "LiveRun":
+        """See :meth:`Source.sampled`."""
+        run = self._begin(checked_rate(fps))
+        self._runs.add(run)
+        return run
+
+    def _begin(self, fps: float) -> "LiveRun":
         reader = _Reader(self.name, self.opener, self.report, 1 / fps, self.clock)
+        reader.opening = self.opening
         return LiveRun(reader, self.give_up)
 
 
@@ -73,6 +82,7 @@ class LiveRun(Run):
         self._thread = Thread(target=reader.read, daemon=True, name=reader.name)
         self._thread.start()
         self._stop = finalize(self, reader.stop)
+        self._waits = True
 
     @property
     def dropped(self) -> int:
@@ -84,20 +94,31 @@ class LiveRun(Run):
         """How often it was lost and came back."""
         return self._reader.reopened
 
+    @property
+    def began(self) -> float:
+        """When its first picture came, by the source's clock: its frames' times begin there."""
+        return self._reader.began or 0.0
+
     def __next__(self) -> Frame:
         try:
             frame = self._reader.fetch(self._give_up)
         except LostError:
-            self._reader.stop()  # and let it hang
+            self._stop()
+            self._waits = False  # it may hang
             raise
         if frame is None:
             raise StopIteration
         return frame
 
+    def stop(self) -> None:
+        """End it, from any thread, without waiting for the device."""
+        self._stop()
+
     def close(self) -> None:
         """See :meth:`Run.close`; waits a moment for the device."""
-        if not self._reader.stopped.is_set():
-            self._stop()
+        self._stop()
+        if self._waits:
+            self._waits = False
             self._thread.join(JOIN_TIMEOUT)
 
 
@@ -107,6 +128,7 @@ class _Reader:
     def __init__(self, name: str, opener: Opener, report: Say, gap: float, clock: Clock) -> None:
         self.name = name
         self.stopped = Event()
+        self.opening = 0.0
         self.dropped = self.reopened = 0
         self._opener, self._report, self._gap, self._clock = opener, report, gap, clock
         self._changed = Condition()
@@ -114,7 +136,7 @@ class _Reader:
         self._error: Exception | None = None
         self._reason = "it does not answer"
         self._last = clock.now()  # when a picture came, to begin with: when it was asked for
-        self._start: float | None = None  # when the first one came
+        self.began: float | None = None  # when the first one came
         self._due = 0.0
 
     def fetch(self, give_up: float) -> Frame | None:
@@ -126,9 +148,10 @@ class _Reader:
         """
         with self._changed:
             while self._slot is None and self._error is None and not self.stopped.is_set():
-                left = self._last + give_up - self._clock.now()
+                patience = give_up + (self.opening if self.began is None else 0.0)
+                left = self._last + patience - self._clock.now()
                 if not left > 0:
-                    raise LostError(f"{self.name} gave no frame for {give_up:g} s: {self._reason}")
+                    raise LostError(f"{self.name} gave no frame for {patience:g} s: {self._reason}")
                 self._clock.wait(self._changed, left)
             frame, self._slot = self._slot, None
             if frame is None and self._error is not None and not self.stopped.is_set():
@@ -182,8 +205,8 @@ class _Reader:
         now = self._clock.now()
         with self._changed:
             self._last = now
-            self._start = now if self._start is None else self._start
-        time = now - self._start
+            self.began = now if self.began is None else self.began
+        time = now - self.began
         if lost:
             self.reopened += 1
             self._say(f"{self.name} is back")

@@ -1,9 +1,9 @@
 """Network streams, and what else FFmpeg opens. Passwords in addresses are never shown."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, Literal
 
 from movinet_runtime.errors import MissingPackageError, SourceError
 from movinet_runtime.install import install_hint
@@ -32,8 +32,18 @@ def redacted(address: str) -> str:
     return scheme + host + _SECRET.sub(r"\1***", rest)
 
 
-def grabs(container: Any) -> Iterator[Grab]:
+Tee = Callable[[Any], None]  # gets each packet before it is decoded
+
+
+def grabs(
+    container: Any, tee: Tee = lambda _: None, threads: Literal["AUTO", "SLICE"] = "AUTO"
+) -> Iterator[Grab]:
     """Decode a container's video for as long as it lasts.
+
+    Args:
+        container: an opened one.
+        tee: gets its packets on the side.
+        threads: FFmpeg's: of several frames at once (each core holds one back), or not.
 
     Raises:
         SourceError: it breaks off.
@@ -43,9 +53,11 @@ def grabs(container: Any) -> Iterator[Grab]:
     try:
         with closing(container):
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for picture in container.decode(stream):
-                yield lambda picture=picture: upright(picture)  # type: ignore[misc]
+            stream.thread_type = threads
+            for packet in container.demux(stream):
+                tee(packet)
+                for picture in packet.decode():
+                    yield lambda picture=picture: upright(picture)  # type: ignore[misc]
     except av.FFmpegError as error:  # its text and traceback hold the address
         raise SourceError(reason(error)) from None
 
@@ -76,7 +88,9 @@ def opened(what: str, advice: str, **options: Any) -> Any:
 
 def open_network(url: str) -> Any:
     """Return the opened container of an RTSP or HTTP address."""
-    options = {"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}
+    # Nobody asks a camera for its rate, and FFmpeg would look at 20 pictures to estimate it.
+    live = {"rtsp_transport": "tcp", "fpsprobesize": "0"}
+    options = live if url.startswith("rtsp") else {}
     return opened(url, "is the server running, and the address right?", options=options)
 
 

@@ -1,0 +1,140 @@
+"""What movinet watch costs: four RTSP cameras on one core, and memory over many frames.
+
+    python -m tests.load --seconds 60
+    python -m tests.load --frames 200000
+
+The cameras play drawn figures, and real clips where $MOVINET_SHARED has them, 10 frames a second,
+320 pixels wide; the embedded model looks at each of them. MQTT goes to a mosquitto, clips to disk.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from movinet_benchmarks.process.memory import resident_bytes
+from movinet_models import embedded
+from movinet_models.figures import ACTIONS, IDLE
+from movinet_models.figures.scene import Scene
+from movinet_runtime import StreamModel, open_frames
+from movinet_runtime.preprocess import resized
+from movinet_runtime.sources.clock import MonotonicClock
+from movinet_runtime.sources.frame import Frame
+from movinet_runtime.watch.camera import Camera
+from movinet_runtime.watch.config import CameraConfig, read_config
+from movinet_runtime.watch.output import Output
+from movinet_runtime.watch.service import Service
+from tests.broker import MOSQUITTO, mosquitto
+from tests.rtsp import Pictures, RtspServer
+from tests.watching import Picture
+
+CAMERAS, RATE, SIZE, FILM = 4, 10, (240, 320), 40.0
+SETTLE = 10.0  # seconds until all cameras are open
+
+
+def films() -> list[list[Picture]]:
+    """Draw two films, and read two clips or draw two more."""
+    found = []
+    folder = os.environ.get("MOVINET_SHARED")
+    if folder:
+        for name in ("arm_wrestling.mp4", "cleaning_pool.mp4"):
+            frames = open_frames(Path(folder) / "clips" / name).sampled(RATE)
+            found.append([resized(frame.image, SIZE) for frame in frames])
+    for seed in range(CAMERAS - len(found)):
+        rng = np.random.default_rng(seed)
+        script = [(ACTIONS["jumping jacks"], FILM / 2), (IDLE["standing"], FILM / 2)]
+        drawn = Scene.random(rng, SIZE[0]).frames(script, RATE, rng)
+        found.append([_wide(one) for one in drawn])
+    return found
+
+
+def _wide(picture: Picture) -> Picture:
+    border = (SIZE[1] - SIZE[0]) // 2
+    return np.pad(picture, ((0, 0), (border, border), (0, 0)), mode="edge")
+
+
+def pictures(film: list[Picture]) -> Pictures:
+    """Play a film over and over."""
+    return lambda now: film[int(now * RATE) % len(film)]
+
+
+def four_cameras(seconds: float) -> None:
+    """Serve cameras here, and watch them in a process with one core."""
+    with tempfile.TemporaryDirectory(prefix="movinet-load-") as name, ExitStack() as stack:
+        folder = Path(name)
+        text = f'[defaults]\nrate = {RATE}\nmotion = false\n[clips]\nfolder = "clips"\n'
+        if MOSQUITTO:
+            broker = stack.enter_context(mosquitto(folder))
+            text += f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+        for number, film in enumerate(films()):
+            server = RtspServer(0, pictures(film), RATE)
+            stack.callback(server.kill)
+            text += f'[cameras.cam{number}]\nsource = "{server.url}"\n'
+        (folder / "config.toml").write_text(text)
+        command = [sys.executable, "-m", "tests.load", "--child", name, "--seconds", str(seconds)]
+        core = {max(os.sched_getaffinity(0))}
+        child = subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, core))
+        child.wait()
+
+
+def watched(folder: Path, seconds: float) -> None:
+    """Watch for some seconds; print what it took."""
+    config = read_config(folder / "config.toml", lambda: embedded.MODEL)
+    service = Service(config, lambda line: print(line, file=sys.stderr))
+    time.sleep(SETTLE)
+    before = {name: camera.status() for name, camera in service.cameras.items()}
+    begin, used = time.monotonic(), time.process_time()
+    time.sleep(seconds)
+    used, lasted = time.process_time() - used, time.monotonic() - begin
+    after = {name: camera.status() for name, camera in service.cameras.items()}
+    frames = sum(after[name].frames - before[name].frames for name in after)
+    dropped = sum(after[name].dropped - before[name].dropped for name in after)
+    found = {
+        "cameras": {name: round(status.fps, 2) for name, status in after.items()},
+        "frames": frames,
+        "late": round(dropped / max(1, frames + dropped), 4),
+        "of one core": round(used / lasted, 3),
+        "latency, ms": round(sum(s.latency for s in after.values()) / len(after), 1),
+        "resident MB": round(resident_bytes() / 1e6, 1),
+    }
+    service.close()
+    print(json.dumps(found, indent=1))
+
+
+def many_frames(count: int) -> None:
+    """Look at many frames as fast as it goes; print the growth of memory."""
+    clock = MonotonicClock()
+    config = CameraConfig("cam", "camera:0", embedded.MODEL, patience=2)
+    camera = Camera(config, StreamModel(embedded.MODEL, threads=1), Output(), clock=clock)
+    film = films()[-1]
+    sizes = []
+    for number in range(count):
+        camera._look(Frame(film[number % len(film)], clock.now()))
+        if number % max(1, count // 20) == count // 40:
+            sizes.append(round(resident_bytes() / 1e6, 2))
+    print(json.dumps({"frames": count, "resident MB": sizes}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--frames", type=int, help="Many frames instead.")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child is not None:
+        watched(options.child, options.seconds)
+    elif options.frames is not None:
+        many_frames(options.frames)
+    else:
+        four_cameras(options.seconds)
+
+
+if __name__ == "__main__":
+    main()
