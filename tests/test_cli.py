@@ -108,7 +108,7 @@ def test_export_inspect_run(tmp_path: Path) -> None:
     inspected = movinet("inspect", path, "--json")
     assert json.loads(inspected.stdout)["metadata"]["labels"][7] == "label 7"
     table = movinet("inspect", path, "--tensors")
-    assert "state_block1_layer0_stream_buffer" in table.stdout
+    assert "state_block1_layer0_stream_buffer_1 " in table.stdout
     for i in range(3):
         Image.effect_noise((64, 64), 80).save(tmp_path / f"{i}.png")
     assert "label " in movinet("run", tmp_path, "-m", path).stdout

@@ -76,11 +76,14 @@ def summary(found: Inspection, title: str) -> Table:
 
 def _tensors(title: str, specs: list[TensorSpec]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in ("name", "shape", "dtype", "scale", "zero point"):
+    table.add_column("name", no_wrap=True, min_width=max(len(spec.name) for spec in specs))
+    codes = ("scale", "zero point") if any(spec.scale for spec in specs) else ()
+    for column in ("shape", "dtype", *codes):
         table.add_column(column)
     for spec in specs:
         quantized = (f"{spec.scale:g}", str(spec.zero_point)) if spec.scale else ("", "")
-        table.add_row(escape(spec.name), str(list(spec.shape)), spec.dtype.name, *quantized)
+        cells = (str(list(spec.shape)), spec.dtype.name, *quantized[: len(codes)])
+        table.add_row(escape(spec.name), *cells)
     return table
 
 
