@@ -265,7 +265,7 @@ def test_an_output_that_cannot_be_written_fails_before_the_work(tmp_path: Path) 
         ("run clip.gif", "--off", "0.5"),
         ("run clip.gif", "--min-duration", "1"),
         ("run clip.gif", "--size", "8x8"),
-        ("export t0-stream -w random", "--calibrate", "none"),
+        ("export t0-stream -w random -q float32", "--calibrate", "none"),
         ("export t0-base -w random", "--long-frames", "9"),
         ("export t0-stream -w random -q dynamic", "--no-half-arithmetic", None),
         ("export t0-stream -w random", "--target", "cortex-a72"),
