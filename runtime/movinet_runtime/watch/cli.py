@@ -31,7 +31,7 @@ def watch(
         bool,
         typer.Option(
             "--hash-password",
-            help="Ask for a password, or read it, and print its hash for \\[web].",
+            help="Ask for a password, or read it, and print its hash for the page.",
         ),
     ] = False,
     as_json: Annotated[

@@ -79,7 +79,7 @@ function showPictures() {
 
 function showPrediction(prediction) {
   const camera = cameras.get(prediction.camera);
-  if (!camera) return;
+  if (!camera || prediction.number <= (camera.curve.at(-1)?.number ?? -1)) return;
   camera.curve.push(prediction);
   if (camera.curve.length > CURVE) camera.curve.shift();
   drawCamera(camera);
