@@ -501,6 +501,7 @@ class Handler(BaseHTTPRequestHandler):
         self, status: int, kind: str, length: int | None, headers: Mapping[str, str]
     ) -> None:
         self._begun = True
+        self.request_version = "HTTP/1.1"  # of what was no request, the library assumes 0.9
         self.send_response(status)
         said = {"Content-Type": kind, "Cache-Control": "no-store"} | HEADERS | dict(headers)
         if length is not None:

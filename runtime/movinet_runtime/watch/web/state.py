@@ -188,7 +188,8 @@ class PageState(Output):
     def events(self, limit: int = EVENTS) -> list[dict[str, Any]]:
         """Events, newest first."""
         with self.changed:
-            newest = sorted(self._events.values(), key=lambda one: _moment(one.event), reverse=True)
+            latest = reversed(self._events.values())
+            newest = sorted(latest, key=lambda one: _moment(one.event), reverse=True)
             return [one.as_json() for one in newest[:limit]]
 
     def gone(self, now: datetime) -> list[str]:
