@@ -658,7 +658,8 @@ def configured(folder: Path, text: str) -> Path:
     model = small_model(folder / "m.tflite")
     film(folder / "clip.mp4", [(-1, 0.5), (0, 1.0)])
     path = folder / "config.toml"
-    camera = f'[cameras.door]\nsource = "clip.mp4"\nmodel = "{model}"\nrate = 10\non = 0.6\npatience = 1\nmin_duration = 0\n'
+    camera = f'[cameras.door]\nsource = "clip.mp4"\nmodel = "{model}"\nrate = 10\non = 0.6\n'
+    camera += "patience = 1\nmin_duration = 0\n"
     path.write_text(camera + text)
     return path
 

@@ -73,7 +73,8 @@ class PageState(Output):
         self._events: OrderedDict[str, Shown] = OrderedDict()
         self._statuses = 0  # number of the last change
         if clips is not None:
-            self._recall(clips)
+            with self.changed:
+                self._recall(clips)
 
     # What cameras tell.
 
