@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from movinet_models import embedded
+from movinet_models.figures import ACTIONS, IDLE
+from movinet_models.figures.scene import Scene
 from movinet_runtime.classifier import Prediction
 from movinet_runtime.errors import ConfigError, OutputError
+from movinet_runtime.outputs.video import save_frames
 from movinet_runtime.watch.config import WebConfig, read_config
 from movinet_runtime.watch.events import WatchEvent
 from movinet_runtime.watch.output import CameraStatus, Clip, Seen
@@ -69,7 +73,6 @@ class Actor:
         self.name, self.state, self.reason = name, "watching", None
         self.seen: datetime | None = now()
         self.switched: list[bool] = []
-        self.tell: Callable[[], None] = lambda: None
 
     def status(self) -> CameraStatus:
         since = now() - timedelta(minutes=1)
@@ -79,7 +82,6 @@ class Actor:
     def switch(self, on: bool) -> None:
         self.switched.append(on)
         self.state = "watching" if on else "off"
-        self.tell()
 
 
 def seen(camera: str, index: int, probability: float = 0.8, color: int = 0) -> Seen:
@@ -339,9 +341,12 @@ def test_a_client_that_does_not_read_holds_up_nobody(
 
 def test_nothing_is_encoded_for_nobody(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     count: list[int] = []
-    monkeypatch.setattr(
-        "movinet_runtime.watch.web.state.jpeg", lambda _: count.append(1) or b"\xff\xd8"
-    )
+
+    def encode(_: object) -> bytes:
+        count.append(1)
+        return b"\xff\xd8"
+
+    monkeypatch.setattr("movinet_runtime.watch.web.state.jpeg", encode)
     for index in range(10):
         page.output.frame(seen("door", index))
     assert count == []
@@ -746,62 +751,47 @@ def test_a_service_with_a_page_whose_password_changes(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def acted(page: Page) -> Iterator[Page]:
-    """Drawn figures before two cameras, and events with and without clips."""
-    from movinet_runtime.watch.mqtt import jpeg
-
-    pictures = act_pictures()
-    name = "door/20261128-121923-b.mp4"
-    film(page.clips / name, [(0, 0.5), (1, 0.5), (2, 0.5)])
-    (page.clips / name).with_suffix(".jpg").write_bytes(jpeg(pictures[0]))
-    page.output.event(event("start", "a", "yard"))
-    page.output.event(event("start", "b", clip=name))
-    page.output.clip(Clip(name, page.clips / name, "door", now(), 3.0, ("b",)))
-    page.output.event(event("end", "b", clip=name))
-    over = threading.Event()
-
-    def act() -> None:
-        index = 0
-        while not over.wait(0.05):
-            for camera in page.cameras:
-                probability = 0.55 + 0.35 * np.sin(index / 9 + len(camera))
-                values = np.array([probability, 0.6 * (1 - probability), 0.4 * (1 - probability)])
-                prediction = Prediction(index, np.log(values).astype(np.float32), LABELS, index / 5)
-                image = pictures[index % len(pictures)]
-                page.output.frame(Seen(camera, image, prediction, now(), frozenset()))
-            index += 1
-
-    actor = threading.Thread(target=act)
-    actor.start()
-    yield page
-    over.set()
-    actor.join()
-
-
-def act_pictures() -> list[np.ndarray[Any, Any]]:
-    """Some frames of the drawn film of the README."""
-    path = Path(__file__).parents[1] / "docs" / "demo.gif"
-    found = []
-    with Image.open(path) as film:
-        for index in range(0, min(40, getattr(film, "n_frames", 1))):
-            film.seek(index)
-            picture = film.convert("RGB")
-            found.append(np.asarray(picture.crop((0, 0, picture.height, picture.height))))
-    return found
+def figures(tmp_path: Path) -> Iterator[tuple[Service, int]]:
+    """A whole service: the embedded model watches drawn figures on two cameras, and keeps clips."""
+    text = ""
+    for seed, (name, label) in enumerate([("garden", "jumping jacks"), ("door", "clapping")]):
+        rng = np.random.default_rng(seed)
+        script = [(IDLE["standing"], 1.0), (ACTIONS[label], 5.0), (IDLE["standing"], 3.0)]
+        drawn = [
+            np.pad(one, ((0, 0), (40, 40), (0, 0)), mode="edge")
+            for one in Scene.random(rng, 240).frames(script, 10, rng)
+        ]
+        save_frames(tmp_path / f"{name}.mp4", drawn, 10, key_frames=0.5)
+        text += f'[cameras.{name}]\nsource = "{name}.mp4"\n'
+    port = free_port()
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f'{text}[clips]\nfolder = "clips"\nbefore = 1\nafter = 0.5\n[web]\nport = {port}\n'
+    )
+    said: list[str] = []
+    service = Service(read_config(path, lambda: embedded.MODEL), said.append)
+    yield service, port
+    service.close()
+    assert said == []
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_a_real_browser_shows_it_without_an_error(acted: Page, tmp_path: Path) -> None:
+def test_a_real_browser_shows_it_without_an_error(
+    figures: tuple[Service, int], tmp_path: Path
+) -> None:
+    service, port = figures
     with browser(tmp_path) as tab:
         tab.look(1200, 860)
-        tab.call("Page.navigate", url=f"http://127.0.0.1:{acted.port}/")
+        tab.call("Page.navigate", url=f"http://127.0.0.1:{port}/")
         tab.until("document.querySelectorAll('.camera').length === 2")
         tab.until("document.querySelector('#connection').textContent === 'connected'")
         tab.until("[...document.querySelectorAll('.camera img')].every(i => i.naturalWidth > 99)")
-        tab.until("document.querySelector('.line').getAttribute('points').split(' ').length > 100")
-        assert tab.evaluate("document.querySelectorAll('#events li').length") == 2
-        page_is_usable(tab)
+        # Two events that are over, whose clips are there, and one that goes on.
+        tab.until("document.querySelectorAll('.play:enabled').length >= 2", 40)
+        tab.until("document.querySelector('#events li.open') !== null", 20)
         shown(tab, SHOT or tmp_path / "wide.png", (860, 1200))
+        page_is_usable(tab)
+        assert service.cameras["door"].status().frames > 0
         tab.look(390, 844, dark=True)
         tab.until("getComputedStyle(document.body).backgroundColor === 'rgb(16, 22, 28)'")
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
