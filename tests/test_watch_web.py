@@ -781,7 +781,7 @@ def test_a_real_browser_shows_it_without_an_error(
 ) -> None:
     service, port = figures
     with browser(tmp_path) as tab:
-        tab.look(1200, 860)
+        tab.look(1200, 640)
         tab.call("Page.navigate", url=f"http://127.0.0.1:{port}/")
         tab.until("document.querySelectorAll('.camera').length === 2")
         tab.until("document.querySelector('#connection').textContent === 'connected'")
@@ -789,7 +789,7 @@ def test_a_real_browser_shows_it_without_an_error(
         # Two events that are over, whose clips are there, and one that goes on.
         tab.until("document.querySelectorAll('.play:enabled').length >= 2", 40)
         tab.until("document.querySelector('#events li.open') !== null", 20)
-        shown(tab, SHOT or tmp_path / "wide.png", (860, 1200))
+        shown(tab, SHOT or tmp_path / "wide.png", (640, 1200))
         page_is_usable(tab)
         assert service.cameras["door"].status().frames > 0
         tab.look(390, 844, dark=True)
