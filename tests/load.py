@@ -136,31 +136,35 @@ def many_frames(count: int) -> None:
 
 
 def page(seconds: float) -> None:
-    """Print resident memory of one camera without the page, with it, and with those who look.
+    """Print resident memory of movinet watch without the page, with it, and with those who look.
 
-    Those are a process: each takes server-sent events and a stream of pictures.
+    Each takes server-sent events and a stream of pictures.
     """
-    with tempfile.TemporaryDirectory(prefix="movinet-load-") as name:
-        folder = Path(name)
-        save_frames(folder / "film.mp4", films()[-1], RATE)
-        without = '[cameras.cam]\nsource = "film.mp4"\n'
-        (folder / "config.toml").write_text(without)
-        service = Service(read_config(folder / "config.toml", lambda: embedded.MODEL), print)
-        time.sleep(seconds)
-        found = {"without": resident_bytes()}
-        (folder / "config.toml").write_text(f"{without}[web]\nport = {PORT}\n")
-        service.reload(read_config(folder / "config.toml", lambda: embedded.MODEL))
-        time.sleep(seconds)
-        found["with"] = resident_bytes()
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="movinet-load-") as name, ExitStack() as stack:
+        film, path = Path(name) / "film.mp4", Path(name) / "config.toml"
+        save_frames(film, films()[-1], RATE)
+        for kind, section in ("without", ""), ("with", f"[web]\nport = {PORT}\n"):
+            path.write_text(f'[cameras.cam]\nsource = "film.mp4"\n{section}')
+            words = [sys.executable, "-m", "movinet_runtime.cli.main", "watch", str(path)]
+            service = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+            stack.callback(service.kill)
+            time.sleep(seconds)
+            found[kind] = _resident(service.pid)
         for count in (1, 10):
             looking = subprocess.Popen([sys.executable, "-c", LOOKING, str(count)])
+            stack.callback(looking.kill)
             time.sleep(seconds)
-            found[f"{count} look"] = resident_bytes()
             assert looking.poll() is None, "they do not look"
+            found[f"{count} look"] = _resident(service.pid)
             looking.kill()
-            looking.wait()
-        service.close()
-    print(json.dumps({key: round(value / 1e6, 1) for key, value in found.items()}, indent=1))
+    print(json.dumps(found, indent=1))
+
+
+def _resident(pid: int) -> float:
+    """MB of another process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
 
 def main() -> None:
