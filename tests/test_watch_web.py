@@ -589,6 +589,7 @@ def test_programs_say_the_password_with_each_request(locked: Page) -> None:
 
 
 def test_guessing_is_slow(locked: Page) -> None:
+    assert log_in(locked)[0] == 303  # that the right one is known opens no way around
     for _ in range(PER_ADDRESS):
         assert log_in(locked, "wrong")[0] == 401
     status, headers, _ = log_in(locked)
@@ -743,6 +744,14 @@ def test_a_service_with_a_page_whose_password_changes(tmp_path: Path) -> None:
     service.reload(read_config(path, Path))
     assert service.cameras["door"] is camera
     assert get("/api/events")[0] == 401
+    # An address that is not this machine's: it goes on as before.
+    path.write_text(path.read_text().replace("[web]", '[web]\nhost = "192.0.2.1"'))
+    with pytest.raises(OutputError, match="cannot listen on 192.0.2.1"):
+        service.reload(read_config(path, Path))
+    assert get("/api/events")[0] == 401
+    web_output = service._outputs["web"][1]
+    assert isinstance(web_output, WebOutput)
+    assert list(web_output.known) == ["door"]
     service.close()
     assert said == []
 

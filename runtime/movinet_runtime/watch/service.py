@@ -163,7 +163,13 @@ class Service:
         if section is None:
             del self._outputs[name]
         else:
-            self._outputs[name] = section, _output(name, section, self._say)
+            try:
+                self._outputs[name] = section, _output(name, section, self._say)
+            except MovinetError:
+                if early and old is not None:  # it goes on as before
+                    self._outputs[name] = before, _output(name, before, self._say)
+                    self._outputs[name][1].cameras(self.cameras)
+                raise
         if not early and old is not None:
             old.close()
 

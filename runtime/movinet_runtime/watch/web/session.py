@@ -116,6 +116,7 @@ class Sessions:
         self._secret = secrets.token_bytes(32)
         self._known: bytes | None = None  # of the password that was right
         self._lock = Lock()
+        self._guess = Lock()  # another: guesses hold up nobody who is in
 
     def attempt(self, password: str, address: str) -> float | None:
         """Check a password, one at a time: each takes memory and a tenth of a second.
@@ -124,12 +125,13 @@ class Sessions:
             None: it is right; 0: it is wrong; else the seconds after which to try again.
         """
         digest = hmac.digest(self._secret, password.encode("utf-8", "surrogatepass"), "sha256")
-        with self._lock:
-            if self._known is not None and hmac.compare_digest(digest, self._known):
-                return None
+        with self._guess:
+            # First, or who must wait could go on to guess the password that is known.
             wait = self._limit.wait(address)
             if wait > 0:
                 return wait
+            if self._known is not None and hmac.compare_digest(digest, self._known):
+                return None
             if is_password(password, self.hashed):
                 self._known = digest
                 return None
