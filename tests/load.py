@@ -2,6 +2,7 @@
 
     python -m tests.load --seconds 60
     python -m tests.load --frames 200000
+    python -m tests.load --page
 
 The cameras play drawn figures, and real clips where $MOVINET_SHARED has them, 10 frames a second,
 320 pixels wide; the embedded model looks at each of them. MQTT goes to a mosquitto, clips to disk.
@@ -24,6 +25,7 @@ from movinet_models import embedded
 from movinet_models.figures import ACTIONS, IDLE
 from movinet_models.figures.scene import Scene
 from movinet_runtime import StreamModel, open_frames
+from movinet_runtime.outputs.video import save_frames
 from movinet_runtime.preprocess import resized
 from movinet_runtime.sources.clock import MonotonicClock
 from movinet_runtime.sources.frame import Frame
@@ -36,6 +38,17 @@ from tests.rtsp import Pictures, RtspServer
 from tests.watching import Picture
 
 CAMERAS, RATE, SIZE, FILM = 4, 10, (240, 320), 40.0
+PORT = 18181
+LOOKING = f"""
+import sys, threading, urllib.request
+def look(path):
+    with urllib.request.urlopen("http://127.0.0.1:{PORT}" + path) as answer:
+        while answer.read(4096):
+            pass
+for _ in range(int(sys.argv[1])):
+    for path in ("/events", "/stream/cam"):
+        threading.Thread(target=look, args=(path,)).start()
+"""
 SETTLE = 10.0  # seconds until all cameras are open
 
 
@@ -122,16 +135,51 @@ def many_frames(count: int) -> None:
     print(json.dumps({"frames": count, "resident MB": sizes}))
 
 
+def page(seconds: float) -> None:
+    """Print resident memory of movinet watch without the page, with it, and with those who look.
+
+    Each takes server-sent events and a stream of pictures.
+    """
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="movinet-load-") as name, ExitStack() as stack:
+        film, path = Path(name) / "film.mp4", Path(name) / "config.toml"
+        save_frames(film, films()[-1], RATE)
+        for kind, section in ("without", ""), ("with", f"[web]\nport = {PORT}\n"):
+            path.write_text(f'[cameras.cam]\nsource = "film.mp4"\n{section}')
+            words = [sys.executable, "-m", "movinet_runtime.cli.main", "watch", str(path)]
+            service = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+            stack.callback(service.kill)
+            time.sleep(seconds)
+            found[kind] = _resident(service.pid)
+        for count in (1, 10):
+            looking = subprocess.Popen([sys.executable, "-c", LOOKING, str(count)])
+            stack.callback(looking.kill)
+            time.sleep(seconds)
+            assert looking.poll() is None, "they do not look"
+            found[f"{count} look"] = _resident(service.pid)
+            looking.kill()
+    print(json.dumps(found, indent=1))
+
+
+def _resident(pid: int) -> float:
+    """MB of another process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--frames", type=int, help="Many frames instead.")
+    parser.add_argument("--page", action="store_true", help="What the page costs instead.")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child is not None:
         watched(options.child, options.seconds)
     elif options.frames is not None:
         many_frames(options.frames)
+    elif options.page:
+        page(options.seconds)
     else:
         four_cameras(options.seconds)
 

@@ -344,7 +344,7 @@ def test_emulated_cores_are_in_every_format() -> None:
     for form, word in (
         ("markdown", "M instr. cortex-a76"),
         ("html", "M instr. cortex-a72"),
-        ("github", "a0-stream-mixed: cortex-a76"),
+        ("github", "a0-stream-half: cortex-a76"),
         ("bencher", "instructions-cortex-a72"),
     ):
         assert word in FORMATS[form](counted), form

@@ -233,6 +233,7 @@ def test_what_the_example_comments_out_is_right_as_well(
         "labels",
         "motion",
         "model",
+        "password_hash",
     }
     kept, seen = [], []
     for line, plain in zip(lines, shown, strict=True):
@@ -249,7 +250,8 @@ def test_what_the_example_comments_out_is_right_as_well(
     assert len(seen) > 45
     said = read(tmp_path, (source.with_name("example.toml")).read_text()).cameras["door"]
     assert set(tomllib.loads(text)) == {
-        "threads", "engine", "defaults", "cameras", "events", "clips", "mqtt", "webhook", "command"
+        "threads", "engine", "defaults", "cameras", "events", "clips", "mqtt", "webhook", "command",
+        "web",
     }  # fmt: skip
     door = found.cameras["door"]
     for key in ("fit", "smooth", "patience", "min_duration", "cool_down", "update_every",
@@ -261,9 +263,10 @@ def test_what_the_example_comments_out_is_right_as_well(
         BASE + '[events]\nfile="events.jsonl"\n[clips]\nfolder="clips"\n'
         '[mqtt]\nhost="homeassistant.local"\nusername="movinet"\npassword_env="MQTT_PASSWORD"\n'
         '[webhook]\nurl="http://192.168.1.5:8123/api/webhook/movinet"\n'
-        'authorization_env="WEBHOOK_AUTHORIZATION"\n[command]\ncommand=["/usr/local/bin/notify-me"]',
+        'authorization_env="WEBHOOK_AUTHORIZATION"\n[command]\ncommand=["/usr/local/bin/notify-me"]\n'
+        "[web]",
     )
-    for section in ("lines", "clips", "mqtt", "webhook", "command"):
+    for section in ("lines", "clips", "mqtt", "webhook", "command", "web"):
         assert getattr(found, section) == getattr(least, section), section
 
 

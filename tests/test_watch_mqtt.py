@@ -46,6 +46,7 @@ class Switch:
     """A camera that remembers how it was switched."""
 
     labels = LABELS
+    lost_after = 10.0
 
     def __init__(self, state: Any = "watching") -> None:
         self.on: list[bool] = []

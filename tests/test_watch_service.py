@@ -20,6 +20,7 @@ import pytest
 
 from movinet_runtime.watch.config import read_config
 from movinet_runtime.watch.notify import notify
+from movinet_runtime.watch.web.session import hash_password
 from tests.broker import home, mosquitto
 from tests.small import small_model
 from tests.watching import film, until
@@ -246,7 +247,8 @@ def test_the_page_shows_a_configuration_that_is_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (ROOT / "docs" / "watch.md").read_text("utf-8")
-    (text,) = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    text, web = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    text += web.replace("$scrypt$ln=14,r=8,p=5$...", hash_password("correct horse"))
     monkeypatch.setenv("DOOR_PASSWORD", "x")
     monkeypatch.setenv("MQTT_PASSWORD", "x")
     path = tmp_path / "config.toml"

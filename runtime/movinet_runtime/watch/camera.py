@@ -104,6 +104,11 @@ class Camera:
         """The labels that may become events."""
         return list(self.config.labels) or self.model.labels
 
+    @property
+    def lost_after(self) -> float:
+        """Seconds that it may be without a picture."""
+        return self.config.lost_after
+
     def start(self) -> None:
         """Begin to watch."""
         self._output.status(self.status())

@@ -1,6 +1,7 @@
 """``movinet watch``: cameras of a configuration, until it is stopped."""
 
 import sys
+from getpass import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,9 @@ import typer
 from movinet_runtime.cli.run import embedded_model
 from movinet_runtime.errors import UsageError
 from movinet_runtime.watch.config import WatchConfig, read_config
+from movinet_runtime.watch.web.session import hash_password as hashed
 
+SHORTEST = 8  # characters of a password
 EXAMPLE = Path(__file__).with_name("example.toml")
 
 
@@ -23,6 +26,13 @@ def watch(
     ] = False,
     example: Annotated[
         bool, typer.Option("--example", help="Print a configuration with everything explained.")
+    ] = False,
+    hash_password: Annotated[
+        bool,
+        typer.Option(
+            "--hash-password",
+            help="Ask for a password, or read it, and print its hash for the page.",
+        ),
     ] = False,
     as_json: Annotated[
         bool,
@@ -45,6 +55,12 @@ def watch(
     if example:
         print(EXAMPLE.read_text("utf-8"), end="")
         return
+    if hash_password:
+        password = _asked()
+        if len(password) < SHORTEST:
+            raise UsageError(f"a password has {SHORTEST} characters at least")
+        print(hashed(password))
+        return
     if config is None:
         raise UsageError("which configuration? 'movinet watch --example' prints one")
     if check:
@@ -55,6 +71,16 @@ def watch(
     from movinet_runtime.watch.service import serve
 
     serve(config, _read, _say, (ConsoleOutput(as_json),))
+
+
+def _asked() -> str:
+    """Return a password: typed twice at a terminal, else the first line of standard input."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass("Password: ")
+    if getpass("Again: ") != password:
+        raise UsageError("these were two different passwords")
+    return password
 
 
 def _read(path: Path) -> WatchConfig:

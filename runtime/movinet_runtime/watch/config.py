@@ -21,6 +21,8 @@ from movinet_runtime.preprocess import Fit
 from movinet_runtime.sources import CAMERAS
 from movinet_runtime.sources.files import IMAGES
 from movinet_runtime.watch.toml import Document, Table
+from movinet_runtime.watch.web.address import is_loopback
+from movinet_runtime.watch.web.session import is_hash
 
 KINDS = ("start", "update", "end")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")  # also part of topics and file names
@@ -174,6 +176,23 @@ class CommandConfig:
 
 
 @dataclass(frozen=True)
+class WebConfig:
+    """The page.
+
+    Attributes:
+        host, port: where it listens.
+        password_hash: as ``movinet watch --hash-password`` prints it; empty: everybody who
+            reaches it may look, which only this machine can.
+        clips: the folder of ``[clips]``; None: none are kept.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    password_hash: str = field(default="", repr=False)
+    clips: Path | None = None
+
+
+@dataclass(frozen=True)
 class WatchConfig:
     """The whole file; what is None is not wanted."""
 
@@ -185,6 +204,7 @@ class WatchConfig:
     mqtt: MqttConfig | None = None
     webhook: WebhookConfig | None = None
     command: CommandConfig | None = None
+    web: WebConfig | None = None
 
 
 def read_config(path: Path, default_model: Callable[[], Path]) -> WatchConfig:
@@ -214,15 +234,17 @@ def read_config(path: Path, default_model: Callable[[], Path]) -> WatchConfig:
     if "source" in defaults.values:
         defaults.refuse("source", "each camera has its own")
     defaults.finish(*CameraConfig.__dataclass_fields__)
+    clips = _clips(whole.table("clips")) if "clips" in whole else None
     config = WatchConfig(
         cameras,
         whole.whole("threads", 1, 1, 64),
         whole.text("engine", "auto", ENGINES),
         _lines(whole.table("events")) if "events" in whole else None,
-        _clips(whole.table("clips")) if "clips" in whole else None,
+        clips,
         _mqtt(whole.table("mqtt")) if "mqtt" in whole else None,
         _webhook(whole.table("webhook")) if "webhook" in whole else None,
         _command(whole.table("command")) if "command" in whole else None,
+        _web(whole.table("web"), clips) if "web" in whole else None,
     )
     whole.finish()
     return config
@@ -492,5 +514,20 @@ def _command(table: Table) -> CommandConfig:
         table.number("timeout", 30.0, 0.0, 3600.0, above=True),
         table.whole("queue", 100, 1, 100_000),
     )
+    table.finish()
+    return found
+
+
+def _web(table: Table, clips: ClipsConfig | None) -> WebConfig:
+    host, hashed = table.text("host", "127.0.0.1"), table.text("password_hash")
+    if hashed and not is_hash(hashed):
+        table.refuse("password_hash", "is none that 'movinet watch --hash-password' prints")
+    if not hashed and not is_loopback(host):
+        table.refuse(
+            "host",
+            f"{host} is reached by others: give a password_hash ('movinet watch --hash-password')",
+        )
+    folder = None if clips is None else clips.folder
+    found = WebConfig(host, table.whole("port", 8080, 1, 65535), hashed, folder)
     table.finish()
     return found

@@ -111,6 +111,10 @@ class Switchable(Protocol):
     def labels(self) -> Sequence[str]:
         """The labels that may become events."""
 
+    @property
+    def lost_after(self) -> float:
+        """Seconds that it may be without a picture."""
+
     def status(self) -> CameraStatus:
         """How it is now."""
 

@@ -23,7 +23,7 @@ from movinet_runtime.errors import ModelFileError, MovinetError
 from movinet_runtime.files import writing
 from movinet_runtime.sources.source import Say
 from movinet_runtime.watch.camera import Camera, Recorder
-from movinet_runtime.watch.config import CameraConfig, WatchConfig
+from movinet_runtime.watch.config import CameraConfig, WatchConfig, WebConfig
 from movinet_runtime.watch.lines import LinesOutput
 from movinet_runtime.watch.notify import notify
 from movinet_runtime.watch.output import Hub, Output
@@ -33,7 +33,7 @@ STUCK = 60.0  # seconds in which no step, picture and output together can take
 ALIVE = "MOVINET_ALIVE"  # names a file that is as new as the last tick: for containers
 STOPS, RELOAD = ("SIGTERM", "SIGINT"), "SIGHUP"
 # Of the configuration, an output each; those that may be refused come first.
-SECTIONS = ("lines", "webhook", "command", "mqtt")
+SECTIONS = ("lines", "web", "webhook", "command", "mqtt")
 
 
 class Service:
@@ -156,13 +156,21 @@ class Service:
         before, old = self._outputs.get(name, (None, None))
         if section == before:
             return
-        if name == "mqtt" and old is not None:  # its goodbye is not to follow the new one's hello
+        # A broker's goodbye is not to follow the new one's hello; a port has one listener.
+        early = name == "mqtt" or (name == "web" and section and _port(section) == _port(before))
+        if early and old is not None:
             old.close()
         if section is None:
             del self._outputs[name]
         else:
-            self._outputs[name] = section, _output(name, section, self._say)
-        if name != "mqtt" and old is not None:
+            try:
+                self._outputs[name] = section, _output(name, section, self._say)
+            except MovinetError:
+                if early and old is not None:  # it goes on as before
+                    self._outputs[name] = before, _output(name, before, self._say)
+                    self._outputs[name][1].cameras(self.cameras)
+                raise
+        if not early and old is not None:
             old.close()
 
     def _set_clips(self, config: WatchConfig) -> None:
@@ -203,9 +211,17 @@ def _output(name: str, section: Any, say: Say) -> Output:
         from movinet_runtime.watch.command import CommandOutput
 
         return CommandOutput(section, say)
+    if name == "web":
+        from movinet_runtime.watch.web.output import WebOutput
+
+        return WebOutput(section, say)
     from movinet_runtime.watch.mqtt import MqttOutput
 
     return MqttOutput(section, say)
+
+
+def _port(web: WebConfig | None) -> int | None:
+    return None if web is None else web.port
 
 
 def serve(
