@@ -90,7 +90,7 @@ def figures() -> str:
         right, clips = int(np.trace(confusion)), int(confusion.sum())
         low, high = interval(right, clips)
         reversed_ = np.diag(confusion)[chosen].sum() / confusion[chosen].sum()
-        variant = Path(row["model"]).stem.rpartition("-")[2]
+        variant = Path(row["model"]).stem.removeprefix("a0-stream-")
         lines.append(
             f"| {variant} | {row['mode']} | {clips} | {right / clips:.2%} "
             f"| {low:.1%}–{high:.1%} | {reversed_:.2%} |"

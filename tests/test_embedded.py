@@ -26,7 +26,7 @@ from movinet_runtime.outputs.video import save_frames
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 SPEC = lookup("a0-stream")
 CARD = (embedded.FOLDER / "README.md").read_text("utf-8")
-ROW = re.compile(r"\| (\w+) \| (\w+) \| (\d+) \| ([\d.]+)% \| .* \| ([\d.]+)% \|")
+ROW = re.compile(r"\| ([\w-]+) \| (\w+) \| (\d+) \| ([\d.]+)% \| .* \| ([\d.]+)% \|")
 
 
 @pytest.fixture(scope="module")
