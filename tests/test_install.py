@@ -23,7 +23,7 @@ PLACEHOLDER = "<URL of this repository>"
 CLIP = Clip("test", 3)
 FPS = 5.0
 RUN = "movinet run ~/clip.gif --json >> ~/answers"
-EXPORT = "movinet export a0-stream --weights embedded --long-frames 20 -o ~/made.tflite\n"
+EXPORT = "movinet export a0-stream --weights embedded --calibrate none --long-frames 20 -o ~/made.tflite\n"
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ def test_a_source_that_disagrees_writes_nothing(weights: Weights, tmp_path: Path
     """Its own answers are 1 % off what its weights give: exit code 1, --force marks the file."""
     folder = save_model(tmp_path / "hub", SPEC, weights, answer=1.01)
     path = tmp_path / "a.tflite"
-    words = ("export", "t0-stream", "-w", folder, "--resolution", 32, "-o", path)
+    words = ("export", "t0-stream", "-w", folder, "-q", "float32", "--resolution", 32, "-o", path)
     command = [*MOVINET, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
@@ -212,7 +212,9 @@ def test_weights_that_are_not_finite_write_nothing(
     prefix = garden(tmp_path / "a", broken)
     path = tmp_path / "a.tflite"
     done = subprocess.run(
-        [*MOVINET, "export", "t0-stream", "-w", prefix, "-o", path], capture_output=True, text=True
+        [*MOVINET, "export", "t0-stream", "-q", "float32", "-w", prefix, "-o", path],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert "NaN or infinite values in head/bias" in done.stderr
@@ -448,7 +450,7 @@ def test_an_export_asks_the_published_sources_and_knows_their_gate(
     )
     monkeypatch.setitem(SOURCES, "t0-stream", rows)
     out = tmp_path / "t0.tflite"
-    words = ["export", "t0-stream", "-o", str(out), "--resolution", "32", "--json"]
+    words = ["export", "t0-stream", "-q", "float32", "-o", str(out), "--resolution", "32", "--json"]
     monkeypatch.setattr(sys, "argv", ["movinet", *words])
     server.replies = {}
     with pytest.raises(SystemExit) as ended:

@@ -174,7 +174,7 @@ def test_accuracy_counts_only_what_training_did_not_see(folder: Path, tmp_path: 
     options += ["--frames", 4, "--epochs", 1, "--lead-in", 0]
     done = movinet("train", folder, "-o", trained, *options, "--validation", "0.25")
     assert "clips of one recording stay together" in done.stderr
-    movinet("export", "t0-stream", "-w", trained, "-o", model, "--long-frames", 8)
+    movinet("export", "t0-stream", "-q", "float32", "-w", trained, "-o", model)
     renamed = tmp_path / "renamed"
     for i, path in enumerate(sorted(folder.rglob("*.mp4"))):
         (renamed / path.parent.name).mkdir(parents=True, exist_ok=True)

@@ -199,7 +199,7 @@ def test_train_kill_resume_export_run(data: Path, tmp_path: Path) -> None:
     assert not checkpoint.exists()
 
     model = tmp_path / "mine.tflite"
-    export = [*MOVINET, "export", "t0-stream", "-w", str(output), "-o", str(model)]
+    export = [*MOVINET, "export", "t0-stream", "-q", "float32", "-w", str(output), "-o", str(model)]
     exported = subprocess.run(export, capture_output=True, text=True)
     assert exported.returncode == 0, exported.stderr
     classifier = StreamClassifier(model)
