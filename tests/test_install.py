@@ -23,7 +23,8 @@ PLACEHOLDER = "<URL of this repository>"
 CLIP = Clip("test", 3)
 FPS = 5.0
 RUN = "movinet run ~/clip.gif --json >> ~/answers"
-EXPORT = "movinet export a0-stream --weights embedded --calibrate none --long-frames 20 -o ~/made.tflite\n"
+FAST = "--calibrate none --long-frames 20"
+EXPORT = f"movinet export a0-stream --weights embedded {FAST} -o ~/made.tflite\n"
 
 
 @dataclass(frozen=True)
