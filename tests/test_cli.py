@@ -284,7 +284,9 @@ def test_options_that_change_nothing_are_refused(
     value: str | None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     words = [*command.split(), *(["-o", "x.tflite"] if "export" in command else []), option]
     monkeypatch.setattr(sys, "argv", ["movinet", *words, *([] if value is None else [value])])
     with pytest.raises(SystemExit) as ended:
