@@ -131,6 +131,19 @@ def test_more_streams_than_slices_and_slices_that_come_back(make: Make) -> None:
     near(again.step(CLIPS[0][0]).logits, expected[0])
 
 
+def test_a_stream_at_its_horizon_leaves_no_trace_when_it_goes(make: Make) -> None:
+    one, many = make()
+    expected = alone(one, CLIPS[1])
+    first, second = many.stream(), many.stream()
+    for t in range(HORIZON + 1):  # the first is held from here on, the second is younger
+        frames = {first: CLIPS[0][t]} | ({second: CLIPS[1][t - 4]} if t >= 4 else {})
+        step_together(frames)
+    del first, frames
+    gc.collect()
+    for t in range(HORIZON - 3, HORIZON + 3):
+        near(second.step(CLIPS[1][t]).logits, expected[t])
+
+
 def test_a_frame_that_is_refused_changes_nothing(make: Make) -> None:
     _, many = make()
     first, second = many.stream(), many.stream()

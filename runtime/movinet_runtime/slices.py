@@ -115,6 +115,8 @@ class Group:
     def _hold(self) -> None:
         """Tell the engine of counts that stand still, if it does not know them yet."""
         if not self._held:
+            if self._told is not None:  # whoever was held has gone
+                self._write(self.session.read_state())
             return
         counts = self._seen.copy()
         for index, count in self._held.items():
