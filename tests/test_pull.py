@@ -77,6 +77,37 @@ def test_the_first_source_that_answers_is_taken(
 
 
 @pytest.mark.parametrize(
+    ("listing", "reason"),
+    [
+        (b'{"siblings": [{"rfilename": "README.md"}, {"rfilename": "a 0.pth"}]}', None),
+        (b'{"siblings": [{"rfilename": "README.md"}]}', "no file of PyTorch weights: README.md"),
+        (b'{"siblings": [{"rfilename": "a.pth"}, {"rfilename": "b.pt"}]}', "2 files of PyTorch"),
+        (b'{"siblings": []}', "it is empty"),
+        (b'{"siblings": [3]}', "no list of a repository's files"),
+        (b'{"error": "Repository not found"}', "no list of a repository's files"),
+        (b"<html>log in</html>", "no list of a repository's files"),
+    ],
+)
+def test_a_repository_is_asked_for_its_file(
+    server: WeightsServer, monkeypatch: pytest.MonkeyPatch, listing: bytes, reason: str | None
+) -> None:
+    one = row("huggingface", f"{server.url}/api/models/me/a0", "a0_huggingface.pth")
+    monkeypatch.setitem(SOURCES, MODEL, (one,))
+    server.replies = {
+        "/api/models/me/a0": Reply(listing),
+        "/me/a0/resolve/main/a%200.pth": Reply(torch_file()),
+    }
+    if reason is not None:
+        with pytest.raises(FetchError, match=reason):
+            pull(MODEL, limits=FAST)
+        return
+    fetched = pull(MODEL, limits=FAST)
+    assert fetched.path.read_bytes() == torch_file()
+    assert server.paths() == ["/api/models/me/a0", "/me/a0/resolve/main/a%200.pth"]
+    assert fetched.url.endswith("/me/a0/resolve/main/a%200.pth")
+
+
+@pytest.mark.parametrize(
     ("reply", "reason"),
     [
         (Reply(b"gone", 404), "404 Not Found"),

@@ -20,6 +20,7 @@ from movinet_models.archive import take_member
 from movinet_models.cache import Record, Slot, cache_folder, sha256
 from movinet_models.errors import FetchError, WeightsError
 from movinet_models.family import MODEL_IDS
+from movinet_models.huggingface import file_address
 from movinet_models.layouts import Content, Layout, begins, layout
 from movinet_models.registry import (
     DATASETS,
@@ -64,6 +65,7 @@ CONTENTS: dict[str, tuple[Content, ...]] = {
     "hub": ("savedmodel", "tflite"),
     "garden": ("checkpoint",),
     "pytorch": ("torch",),
+    "huggingface": ("torch",),
 }
 
 Progress = Callable[[str, int, int | None], None]
@@ -293,6 +295,8 @@ def _obtain(
         kept = slot.kept()
         if kept is not None and not again and (row is None or row.sha256 in (None, kept[1].sha256)):
             return Fetched(kept[0], kept[1].sha256, kept[1].url, row)  # another process was first
+        if row is not None and row.kind == "huggingface":
+            url = file_address(url, limits)
         etag = transfer(
             url, slot.part, _refuse, lambda done, total: progress(what, done, total), limits
         )

@@ -1,8 +1,8 @@
 """Where published weights are, in the order in which they are tried, and what they reach.
 
 Weights of the same training are at several places, since each has stopped to answer before:
-Google's at Kaggle (the successor of tfhub.dev), the hub and the Model Garden's bucket, and a
-conversion of the hub's for PyTorch. A row is a file, not a page.
+Google's at Kaggle (the successor of tfhub.dev), the hub and the Model Garden's bucket, and
+conversions of the hub's for PyTorch. A row is a file, not a page.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from movinet_models.family import Gate
 
 KINETICS_600, KINETICS_400 = "kinetics-600", "kinetics-400"
 DATASETS = (KINETICS_600, KINETICS_400)
-KINDS = ("kaggle", "hub", "garden", "pytorch")
+KINDS = ("kaggle", "hub", "garden", "pytorch", "huggingface")
 LAYOUTS = (".tar.gz", ".pth", ".tflite")
 
 LICENCE = "Apache-2.0"
@@ -24,6 +24,8 @@ HUB_LITE = "https://tfhub.dev/tensorflow/lite-model/movinet"
 KAGGLE = "https://www.kaggle.com/api/v1/models/google/movinet"
 KAGGLE_PAGE = "https://www.kaggle.com/models/google/movinet"
 PYTORCH = "https://github.com/Atze00/MoViNet-pytorch"
+HUGGING_FACE = "https://huggingface.co"
+PORTS = {"a0": "kfkas/movinet-a0-stream-pytorch"}  # by member: conversions of the stream form
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Source:
 
     Attributes:
         kind: who gives it out: one of ``KINDS``.
-        url: what is downloaded, https.
+        url: what is downloaded, https; at Hugging Face the repository's list of files, which
+            names it.
         file: its name in the cache; the ending tells the layout, one of ``LAYOUTS``. Where an
             archive arrives for a ``.tflite``, its only such member is the file.
         dataset: what the weights were trained on, one of ``DATASETS``.
@@ -100,7 +103,23 @@ def _kinetics600(member: str, form: Literal["stream", "base"]) -> tuple[Source, 
         gate,
         page=f"{PYTORCH}/tree/main/weights",
     )
-    return (*google, port)
+    rows = (*google, port)
+    if form == "stream" and member in PORTS:
+        rows += (_hugging_face(name, PORTS[member], gate),)
+    return rows
+
+
+def _hugging_face(name: str, repository: str, gate: Gate | None) -> Source:
+    """Last: what is in the file is not known until it is read."""
+    return Source(
+        "huggingface",
+        f"{HUGGING_FACE}/api/models/{repository}",
+        f"{name}_huggingface.pth",
+        KINETICS_600,
+        "not stated",
+        gate,
+        page=f"{HUGGING_FACE}/{repository}",
+    )
 
 
 def _kinetics400(member: str) -> Source:
