@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from movinet_benchmarks.command import run
 from movinet_models import embedded
 from movinet_models.figures import ACTIONS, IDLE
 from movinet_models.figures.actions import Action
@@ -160,4 +161,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

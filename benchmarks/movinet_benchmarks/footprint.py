@@ -17,11 +17,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from movinet_benchmarks.command import run
 from movinet_benchmarks.timing import run_module, start_cost
 from movinet_models import embedded
 from movinet_models.figures import ACTIONS
 from movinet_models.figures.scene import Scene
-from movinet_runtime.errors import MovinetError, UsageError
+from movinet_runtime.errors import UsageError
 from movinet_runtime.outputs.video import save_frames
 
 RUNTIME = Path(__file__).parents[2] / "runtime"
@@ -109,7 +110,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except MovinetError as error:
-        raise SystemExit(f"movinet: {error}") from None
+    run(main)

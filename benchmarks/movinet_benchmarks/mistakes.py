@@ -6,7 +6,6 @@ the model's. docs/preprocessing.md has the table.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from movinet_benchmarks.accuracy import interval
+from movinet_benchmarks.command import run
 from movinet_benchmarks.protocol import Picture, as_published, bilinear
 from movinet_models import embedded
 from movinet_models.clips import find_clips, open_clip
@@ -35,8 +35,6 @@ from movinet_runtime import (
     prepare,
     read_labels,
 )
-from movinet_runtime.errors import MovinetError
-from movinet_runtime.quiet import hide_native_messages_at_exit
 
 Input = NDArray[np.float32]
 Size = tuple[int, int]
@@ -268,9 +266,4 @@ def main(
 
 
 if __name__ == "__main__":
-    hide_native_messages_at_exit()
-    try:
-        typer.run(main)
-    except MovinetError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

@@ -19,13 +19,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from movinet_benchmarks.command import run
 from movinet_benchmarks.false_alarms import acted_shots, drawn, idle_shots, named
 from movinet_models import embedded
 from movinet_models.figures import IDLE
 from movinet_models.figures.actions import Action
 from movinet_runtime import StreamModel, open_frames
 from movinet_runtime.decisions import Event, EventTracker
-from movinet_runtime.errors import MovinetError
 from movinet_runtime.watch.config import MotionConfig
 from movinet_runtime.watch.motion import MotionGate
 
@@ -191,7 +191,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except MovinetError as error:
-        raise SystemExit(f"movinet: {error}") from None
+    run(main)

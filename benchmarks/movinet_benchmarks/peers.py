@@ -24,6 +24,7 @@ from rich.table import Table
 from movinet_benchmarks.arm.cores import CORES
 from movinet_benchmarks.arm.emulate import emulate
 from movinet_benchmarks.arm.root import missing_tools
+from movinet_benchmarks.command import run
 from movinet_benchmarks.environment import Environment
 from movinet_benchmarks.fidelity import Streams, compare, record
 from movinet_benchmarks.pairs import Effort, Pair, Row, timed
@@ -31,10 +32,9 @@ from movinet_benchmarks.process.race import Frame
 from movinet_models.costs import COSTS
 from movinet_models.figures import drawn
 from movinet_runtime import StreamModel
-from movinet_runtime.errors import MovinetError, UsageError
+from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 from movinet_runtime.outputs.plot import new_figure, save_figure
-from movinet_runtime.quiet import hide_native_messages_at_exit
 
 # Our variants, and the reference's that each is measured beside.
 VARIANTS = {
@@ -310,9 +310,4 @@ def main(
 
 
 if __name__ == "__main__":
-    hide_native_messages_at_exit()
-    try:
-        typer.run(main)
-    except MovinetError as error:
-        print(f"movinet: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

@@ -15,12 +15,12 @@ from rich.table import Table
 from movinet_benchmarks.arm.cores import CORES
 from movinet_benchmarks.arm.emulate import emulate
 from movinet_benchmarks.arm.root import missing_tools
+from movinet_benchmarks.command import run
 from movinet_benchmarks.measure import frames_for
 from movinet_benchmarks.statistics import summary
 from movinet_benchmarks.timing import Schedule, time_models
 from movinet_runtime import StreamModel
-from movinet_runtime.errors import MovinetError, UsageError
-from movinet_runtime.quiet import hide_native_messages_at_exit
+from movinet_runtime.errors import UsageError
 
 STREAMS, THREADS = (1, 2, 4, 8), (1, 2)
 PACE = 5.0  # frames a second that A0 expects
@@ -120,8 +120,4 @@ def main(
 
 
 if __name__ == "__main__":
-    hide_native_messages_at_exit()
-    try:
-        typer.run(main)
-    except MovinetError as error:
-        raise SystemExit(f"movinet: {error}") from None
+    run(main)

@@ -13,7 +13,6 @@ import bisect
 import json
 import re
 import struct
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,9 +27,10 @@ from rich.table import Table
 from movinet_benchmarks.arm.cores import AARCH64, CORES
 from movinet_benchmarks.arm.decode import decoded
 from movinet_benchmarks.arm.emulate import MIN_FRAMES, Trace, find_core, trace
+from movinet_benchmarks.command import run
 from movinet_benchmarks.measure import frames_for
 from movinet_runtime import StreamModel
-from movinet_runtime.errors import MovinetError, UsageError
+from movinet_runtime.errors import UsageError
 
 ROWS = "matrix products with several rows"
 VECTOR = "matrix-vector products"
@@ -285,8 +285,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except MovinetError as error:
-        print(f"movinet: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

@@ -18,11 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from movinet_benchmarks.arm.emulate import find_core, logits_on
+from movinet_benchmarks.command import run
 from movinet_benchmarks.fidelity import sqnr
 from movinet_models.figures import drawn
 from movinet_runtime import StreamModel
-from movinet_runtime.errors import MovinetError
-from movinet_runtime.quiet import hide_native_messages_at_exit
 
 CLIPS, DARK_FRAMES, WINDOW = 60, 100, 100
 
@@ -77,8 +76,4 @@ def main(
 
 
 if __name__ == "__main__":
-    hide_native_messages_at_exit()
-    try:
-        typer.run(main)
-    except MovinetError as error:
-        raise SystemExit(f"movinet: {error}") from None
+    run(main)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +10,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from movinet_benchmarks.command import run
 from movinet_benchmarks.engines.page import page, picture, remarks, table_of
 from movinet_benchmarks.engines.race import results_of
 from movinet_benchmarks.pairs import Effort
-from movinet_runtime.errors import MovinetError
 from movinet_runtime.files import writing, written_whole
-from movinet_runtime.quiet import hide_native_messages_at_exit
 
 
 def main(
@@ -78,9 +76,4 @@ def main(
 
 
 if __name__ == "__main__":
-    hide_native_messages_at_exit()
-    try:
-        typer.run(main)
-    except MovinetError as error:
-        print(f"movinet: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

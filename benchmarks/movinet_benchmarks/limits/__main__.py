@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from movinet_benchmarks.arm.cores import CORES
 from movinet_benchmarks.arm.root import missing_tools
+from movinet_benchmarks.command import run
 from movinet_benchmarks.environment import Environment
 from movinet_benchmarks.limits.count import Step, counted
 from movinet_benchmarks.limits.least import VECTORS, Peak, least_instructions, least_time
@@ -25,10 +26,9 @@ from movinet_benchmarks.limits.peak import Peaks, measured_peaks
 from movinet_benchmarks.limits.taken import Effort, Times, instructions, times
 from movinet_benchmarks.process.race import Progress as Advance
 from movinet_models.family import FORMS, UnknownModelError, lookup
-from movinet_runtime.errors import MovinetError, UsageError
+from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 from movinet_runtime.model_file import ModelFile
-from movinet_runtime.quiet import hide_native_messages_at_exit
 
 HERE = platform.machine()
 MODELS = ("a0", "a1", "a2", "t0")
@@ -285,9 +285,4 @@ def _read(page: Path) -> str:
 
 
 if __name__ == "__main__":
-    hide_native_messages_at_exit()
-    try:
-        typer.run(main)
-    except MovinetError as error:
-        print(f"movinet: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from movinet_benchmarks.command import run
 from movinet_convert.training.reading import Augmentation, Cache, cores, read_clip, workers
 from movinet_models.clips import LabelledClip, find_clips
 from movinet_models.family import lookup
@@ -121,4 +122,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)
