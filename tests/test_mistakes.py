@@ -65,7 +65,7 @@ def test_the_command() -> None:
     table = outcome_table([Outcome("none", ["a"], [0.5], 1)])
     assert [column.header for column in table.columns][-1] == "a"
     done = subprocess.run([*command, "--data", "gone"], capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stderr) == (2, "gone does not exist\n")
+    assert (done.returncode, done.stderr) == (2, "movinet: gone does not exist\n")
 
 
 def test_the_documents_table_is_what_is_measured(shared: Path) -> None:

@@ -161,9 +161,18 @@ def load_interpreter(
             if allocate:
                 interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
+        if make.__module__.startswith(TFLITE_RUNTIME) and _is_half(model):
+            raise ModelFileError(
+                f"{model.path} is half, which tflite-runtime cannot run: export it as float16"
+            ) from error
         reason = (str(error).splitlines() or ["refused by the interpreter"])[0]
         raise ModelFileError(f"{model.path} cannot be loaded: {reason}") from error
     return interpreter
+
+
+def _is_half(model: ModelFile) -> bool:
+    about = model.description
+    return about is not None and about.variant == "half"
 
 
 def _interpreter_class(library: str | None) -> Any:
