@@ -13,6 +13,7 @@ from movinet_convert.graph import Graph
 from movinet_convert.parameters import random_weights
 from movinet_convert.quantize import TRANSFORMS, Statistics, needs_ranges
 from movinet_convert.quantize.calibration import moving_noise
+from movinet_convert.quantize.taps import newest_tap_apart
 from movinet_models.family import lookup
 from movinet_models.variants import variants_of
 from movinet_runtime import StreamClassifier
@@ -134,3 +135,23 @@ def test_states_in_a_circle_are_refused(passed: dict[str, str], sound: bool) -> 
     found = chains("abc", passed, "file")
     assert sorted(name for chain in found for name in chain) == ["a", "b", "c"]
     assert math.prod(map(len, found)) == (3 if passed else 1)
+
+
+@pytest.mark.parametrize("model_id", ["a0-stream", "a0lite-stream"])
+def test_five_taps_are_four_and_a_product(model_id: str, tmp_path: Path) -> None:
+    """Only where no activation is fused; the sum's order apart, the same logits."""
+    spec = lookup(model_id).at(64)
+    graph = stream_graph.build(spec, random_weights(spec, 12))
+    split = newest_tap_apart(graph)
+    for one, fives in ((graph, 3), (split, 3 if model_id == "a0lite-stream" else 0)):
+        taps = [one.shape(op.inputs[1])[1] for op in one.ops if op.role == "temporal"]
+        assert taps.count(5) == fives
+        read = {name for op in one.ops for name in op.inputs}
+        assert all(name in read for name, tensor in one.tensors.items() if tensor.data is not None)
+    whole, parts = (
+        StreamClassifier(write(g, tmp_path / n)) for g, n in ((graph, "w"), (split, "p"))
+    )
+    for frame in FRAMES:
+        expected = whole.step(frame).logits
+        error = np.abs(parts.step(frame).logits - expected).max()
+        assert error <= 3e-6 * float(np.ptp(expected))

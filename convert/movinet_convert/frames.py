@@ -43,7 +43,12 @@ def frames_apart(graph: Graph) -> Graph:
             result.inputs[f"{name}_{i}"] = frame
         parts[tensor] = [f"{tensor}_{i}" for i in range(count)]
     for op in graph.ops:
-        if op.outputs[0] not in dropped:
+        if op.kind == "RESHAPE" and op.inputs[0] in parts:  # past frames alone are the window
+            joined = result.concat(f"{op.outputs[0]}/frames", parts[op.inputs[0]], axis=1)
+            whole = graph.tensors[op.inputs[0]]
+            result.tensors[joined] = replace(whole, name=joined)
+            result.ops.append(replace(op, inputs=(joined, *op.inputs[1:])))
+        elif op.outputs[0] not in dropped:
             inputs = [part for name in op.inputs for part in parts.get(name, [name])]
             result.ops.append(replace(op, inputs=tuple(inputs)))
     for name, tensor in graph.outputs.items():
@@ -53,13 +58,7 @@ def frames_apart(graph: Graph) -> Graph:
             result.outputs |= {f"{name}_{i}": later for i, later in enumerate(after)}
         else:
             result.outputs[name] = tensor
-    used = {name for op in result.ops for name in op.inputs}
-    result.tensors = {
-        name: tensor
-        for name, tensor in result.tensors.items()
-        if tensor.data is None or name in used  # the shifts' own constants are not
-    }
-    return result
+    return result.pruned()  # of the shifts' own constants
 
 
 def _buffer(graph: Graph, name: str) -> _Buffer | None:

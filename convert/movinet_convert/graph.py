@@ -220,6 +220,12 @@ class Graph:
         self.ops[-1] = replace(op, role=role)
         return tensor
 
+    def pruned(self) -> "Graph":
+        """Return the graph without constants that no operator reads."""
+        used = {name for op in self.ops for name in op.inputs}
+        tensors = {n: t for n, t in self.tensors.items() if t.data is None or n in used}
+        return replace(self, tensors=tensors)
+
     def updates_in_place(self) -> bool:
         """Whether each output of an input's name may share that input's memory.
 

@@ -10,6 +10,7 @@ from movinet_convert.quantize.fixed import Range, fixed_int8, needs
 from movinet_convert.quantize.half import REDUCED_PRECISION, half
 from movinet_convert.quantize.native import half_precision
 from movinet_convert.quantize.states import int8_states
+from movinet_convert.quantize.taps import newest_tap_apart
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class Statistics:
 
 # By the names of movinet_models.variants.
 TRANSFORMS: dict[str, Callable[[Graph, Statistics], Graph]] = {
-    "float32": lambda graph, _: graph,
-    "float16": lambda graph, _: half(graph),
-    "half": lambda graph, known: half_precision(graph, known.moments, pays_beside_half),
-    "heavy": lambda graph, known: half(dynamic(graph, known.moments, is_heavy)),
-    "dynamic": lambda graph, known: dynamic(graph, known.moments),
+    "float32": lambda graph, _: newest_tap_apart(graph),
+    "float16": lambda graph, _: half(newest_tap_apart(graph)),
+    "half": lambda graph, known: half_precision(
+        newest_tap_apart(graph), known.moments, pays_beside_half
+    ),
+    "heavy": lambda graph, known: half(dynamic(newest_tap_apart(graph), known.moments, is_heavy)),
+    "dynamic": lambda graph, known: dynamic(newest_tap_apart(graph), known.moments),
     "dynamic-si8": lambda graph, known: dynamic(int8_states(graph), known.moments),
     "int8": lambda graph, known: fixed_int8(graph, known.ranges),
 }
