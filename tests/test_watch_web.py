@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -98,6 +99,20 @@ def event(kind: Any = "start", id: str = "e1", camera: str = "door", **more: Any
     return WatchEvent(id, kind, camera, "action 0", now(), began, ended, 5.0, **values)
 
 
+def raw(port: int, data: bytes, seconds: float = 5.0) -> bytes:
+    """Send bytes and return all that comes back until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), seconds) as one:
+        found = b""
+        try:
+            one.sendall(data)
+            one.shutdown(socket.SHUT_WR)
+            while more := one.recv(65536):
+                found += more
+        except OSError:
+            pass  # it did not read all of it
+        return found
+
+
 class Page:
     """A served page, with two cameras."""
 
@@ -128,18 +143,8 @@ class Page:
         assert status == 200
         return json.loads(body)
 
-    def raw(self, data: bytes, seconds: float = 5.0) -> bytes:
-        """Send bytes and return all that comes back until the server closes."""
-        with socket.create_connection(("127.0.0.1", self.port), seconds) as one:
-            found = b""
-            try:
-                one.sendall(data)
-                one.shutdown(socket.SHUT_WR)
-                while more := one.recv(65536):
-                    found += more
-            except OSError:
-                pass  # it did not read all of it
-            return found
+    def raw(self, data: bytes) -> bytes:
+        return raw(self.port, data)
 
     def open(self, path: str) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -439,10 +444,10 @@ def test_nothing_outside_the_folder(page: Page) -> None:
 # Bad requests.
 
 
-def bad_requests() -> Iterator[bytes]:
+def bad_requests(seed: int = 7) -> Iterator[bytes]:
     """200 of them; what is random is drawn from a seed."""
     end = b"Host: localhost\r\n\r\n"
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     for number in range(40):
         up = ["../", "%2e%2e/", "..%2f", "....//", "%252e%252e/"][number % 5] * (1 + number // 5)
         yield f"GET /clips/{up}etc/passwd HTTP/1.1\r\n".encode() + end
@@ -784,6 +789,22 @@ def figures(tmp_path: Path) -> Iterator[tuple[Service, int]]:
     assert said == []
 
 
+def test_the_watching_goes_on_under_a_thousand_bad_requests(figures: tuple[Service, int]) -> None:
+    """Back to back: no frame is dropped, none is late by more than it takes to classify one."""
+    service, port = figures
+    cameras = service.cameras.values()
+    until(lambda: all(camera.status().frames > 5 for camera in cameras))
+    before, began = [camera.status() for camera in cameras], time.monotonic()
+    for seed in range(5):
+        for request in bad_requests(seed):
+            assert b"root:" not in raw(port, request)
+    seconds = time.monotonic() - began
+    for camera, then in zip(cameras, before, strict=True):
+        now = camera.status()
+        assert now.dropped == then.dropped
+        assert now.frames - then.frames >= 0.9 * 5 * seconds - 1
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_a_real_browser_shows_it_without_an_error(
     figures: tuple[Service, int], tmp_path: Path
@@ -800,10 +821,12 @@ def test_a_real_browser_shows_it_without_an_error(
         tab.until("document.querySelector('#events li.open') !== null", 20)
         shown(tab, SHOT or tmp_path / "wide.png", (640, 1200))
         page_is_usable(tab)
+        assert violations(tab) == []
         assert service.cameras["door"].status().frames > 0
         tab.look(390, 844, dark=True)
         tab.until("getComputedStyle(document.body).backgroundColor === 'rgb(16, 22, 28)'")
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
+        assert violations(tab) == []
         shown(tab, tmp_path / "phone.png", (844, 390))
         before = tab.evaluate("document.querySelector('.line').getAttribute('points')")
         tab.until(f"document.querySelector('.line').getAttribute('points') !== '{before}'")
@@ -835,6 +858,16 @@ def page_is_usable(tab: Browser) -> None:
     assert tab.evaluate("document.activeElement.className") == "play"
 
 
+def violations(tab: Browser) -> list[str]:
+    """What axe finds: contrast, names, roles, landmarks (WCAG 2.1 and its best practices)."""
+    tab.evaluate((files("axe_core_python") / "axe.min.js").read_text("utf-8"))
+    found = tab.evaluate(
+        "axe.run().then(found => found.violations.map("
+        "one => one.id + ': ' + one.nodes.map(node => node.html).join(' ')))"
+    )
+    return [str(one) for one in found]
+
+
 def shown(tab: Browser, path: Path, shape: tuple[int, int]) -> None:
     """Take a picture; it shows more than a page's background."""
     tab.screenshot(path)
@@ -848,6 +881,7 @@ def test_a_real_browser_logs_in_and_out(locked: Page, tmp_path: Path) -> None:
     with browser(tmp_path) as tab:
         tab.call("Page.navigate", url=f"http://127.0.0.1:{locked.port}/")
         tab.until("document.activeElement?.id === 'password'")
+        assert violations(tab) == []
         tab.evaluate(f"document.querySelector('#password').value = '{PASSWORD}'")
         tab.key("Enter", 13)
         tab.until("document.querySelectorAll('.camera').length === 2")
