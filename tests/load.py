@@ -3,6 +3,7 @@
     python -m tests.load --seconds 60
     python -m tests.load --frames 200000
     python -m tests.load --page
+    python -m tests.load --start
 
 The cameras play drawn figures, and real clips where $MOVINET_SHARED has them, 10 frames a second,
 320 pixels wide; the embedded model looks at each of them. MQTT goes to a mosquitto, clips to disk.
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -161,6 +163,36 @@ def page(seconds: float) -> None:
     print(json.dumps(found, indent=1))
 
 
+def start(times: int = 7) -> None:
+    """Print seconds from the start of the process to the first label of an RTSP camera."""
+    found = []
+    with tempfile.TemporaryDirectory(prefix="movinet-load-") as name, ExitStack() as stack:
+        server = RtspServer(0, pictures(films()[-1]), RATE)
+        stack.callback(server.kill)
+        path = Path(name) / "config.toml"
+        path.write_text(f'[cameras.cam]\nsource = "{server.url}"\n[web]\nport = {PORT}\n')
+        words = [sys.executable, "-m", "movinet_runtime.cli.main", "watch", str(path)]
+        for _ in range(times):
+            began = time.monotonic()
+            service = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+            stack.callback(service.kill)
+            while not _labelled():
+                time.sleep(0.01)
+            found.append(round(time.monotonic() - began, 2))
+            service.terminate()
+            service.wait()
+    print(json.dumps({"seconds": found, "median": sorted(found)[times // 2]}))
+
+
+def _labelled() -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/api/cameras") as answer:
+            found = json.load(answer)
+            return [bool(one["prediction"]) for one in found["cameras"]] == [True]
+    except OSError:
+        return False
+
+
 def _resident(pid: int) -> float:
     """MB of another process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -172,12 +204,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--frames", type=int, help="Many frames instead.")
     parser.add_argument("--page", action="store_true", help="What the page costs instead.")
+    parser.add_argument("--start", action="store_true", help="Time to the first label instead.")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child is not None:
         watched(options.child, options.seconds)
     elif options.frames is not None:
         many_frames(options.frames)
+    elif options.start:
+        start()
     elif options.page:
         page(options.seconds)
     else:
