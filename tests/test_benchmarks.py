@@ -1,5 +1,8 @@
 """The benchmark's parts run, with two rounds: what they measure is not for tests."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +150,17 @@ def test_the_runtimes_footprint_is_measured() -> None:
     found = footprint.video(embedded.MODEL)
     assert found["frames"] == footprint.SECONDS * footprint.FPS
     assert set(found["milliseconds"]) >= {"decode", "resize", "infer", "output"}
+
+
+def test_a_cameras_pace_is_taken_apart(stream_model: Path) -> None:
+    words = [str(stream_model), "--processes", "1", "--rounds", "2", "--threads", "1", "--json"]
+    command = [sys.executable, "-m", "movinet_benchmarks.pace", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert row["model"] == stream_model.stem
+    assert list(row["conditions"]) == ["hot", "cold caches", "slept", "camera"]
+    assert all(one["ms"] > 0 for one in row["conditions"].values())
+    assert row["conditions"]["hot"]["faults"] == 0
+    done = subprocess.run([*command, "--threads", "0"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")

@@ -69,7 +69,7 @@ def table(rows: list[Row]) -> Table:
 
 def main(
     models: Annotated[list[Path], typer.Argument(help="Stream models, .tflite.")],
-    threads: Annotated[list[int] | None, typer.Option(help="Default: 1 and 2.")] = None,
+    threads: Annotated[list[int] | None, typer.Option(min=1, help="Default: 1 and 2.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Fresh processes for each.")] = 5,
     rounds: Annotated[int, typer.Option(min=2, help="Steps of each condition in each.")] = 24,
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
