@@ -138,7 +138,7 @@ def test_export_chooses_by_a_cores_instructions(tmp_path: Path) -> None:
     needs(AARCH64)
     command = [*MOVINET, "export", "a0-stream", "-w", "random:1", "--resolution", "64"]
     command += ["--calibrate", "none", "-q", "auto", "--target", "cortex-a76", "-o", str(tmp_path)]
-    command += ["--long-frames", "50"]
+    command += ["--long-frames", "20"]
     done = subprocess.run([*command, "--min-sqnr", "45"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "M instr." in done.stdout

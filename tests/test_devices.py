@@ -23,8 +23,8 @@ from movinet_runtime.errors import UsageError
 from movinet_runtime.outputs.video import save_frames
 
 OPTIONS = [
-    *("-m", "a0lite-stream", "-w", "none", "--resolution", "32", "--frames", "4", "--batch", "4"),
-    *("--epochs", "1", "--validation", "0.25", "--ema", "0.9"),
+    *("-m", "a0lite-stream", "-w", "random:0", "--resolution", "32", "--frames", "4"),
+    *("--batch", "4", "--epochs", "1", "--freeze", "1", "--validation", "0.25", "--ema", "0.9"),
 ]
 
 

@@ -170,8 +170,8 @@ def test_accuracy_counts_only_what_training_did_not_see(folder: Path, tmp_path: 
         assert done.returncode == 0, done.stderr
         return done
 
-    options: list[object] = ["-m", "t0-stream", "-w", "none", "--resolution", 32]
-    options += ["--frames", 4, "--epochs", 1, "--lead-in", 0]
+    options: list[object] = ["-m", "t0-stream", "-w", "random:0", "--resolution", 32]
+    options += ["--frames", 4, "--epochs", 1, "--freeze", 1, "--lead-in", 0]
     done = movinet("train", folder, "-o", trained, *options, "--validation", "0.25")
     assert "clips of one recording stay together" in done.stderr
     movinet("export", "t0-stream", "-q", "float32", "-w", trained, "-o", model)

@@ -159,7 +159,7 @@ def test_train_kill_resume_export_run(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "mine.keras"
     command = [*MOVINET, "train", str(data), "-o", str(output), "-m", "t0-stream", "-w", "none"]
     options = ["--resolution", "32", "--frames", "4", "--batch", "6", "--epochs", "3", "--json"]
-    options += ["--rate", "2e-3", "--final-rate", "0.3"]
+    options += ["--rate", "2e-3", "--final-rate", "0.3", "--lead-in", "0"]
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
     checkpoint = tmp_path / "mine.checkpoint.npz"
     started = subprocess.Popen(
