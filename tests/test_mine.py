@@ -253,11 +253,11 @@ def test_clips_hold_the_frames_they_name(tmp_path: Path, exact: bool) -> None:
         assert made.start == pytest.approx(first / FPS, abs=1e-6)
         found = greys(made.path)
         last = round(end * FPS)
-        # A copy may hold a frame or two that others were made of.
-        assert last - first <= len(found) <= last - first + (0 if exact else 2)
+        # A copy may go on to a frame that others were made of.
+        assert last - first <= len(found) <= last - first + (0 if exact else 3)
         for shown, i in zip(found, range(first, last), strict=False):
             assert shown == pytest.approx(5 * i % 256, abs=2.5), (start, i)
-        assert made.end == pytest.approx(end, abs=0.21)
+        assert made.end == pytest.approx(end, abs=0.31)
         times = [frame.time for frame in open_frames(made.path)]
         np.testing.assert_allclose(np.diff(times), 1 / FPS, atol=1e-3)
         assert len(list(open_frames(made.path).sampled(FPS))) == len(found)

@@ -143,23 +143,28 @@ def _packets(container: Any, stream: Any, seek: int, begin: int, stop: int) -> l
         begin, stop: of the part.
 
     Returns:
-        None of them is needed for what is not seen in it; empty where the seek came too late.
+        All that is seen up to the last frame that others of the part are made of; empty where the
+        seek came too late.
     """
     container.seek(seek, stream=stream)
     found: list[Any] = []
+    reach = latest = begin  # what is seen last of the packets that are needed, and of all
     for packet in container.demux(stream):
         if packet.pts is None:
             continue
         decoded = packet.pts if packet.dts is None else packet.dts
-        if decoded >= stop:
+        if decoded >= stop and decoded > reach:
             break
         if packet.is_keyframe and (packet.pts <= begin or not found):
             if packet.pts > begin and seek == begin:
                 return []
-            found = [packet]
+            found, latest = [packet], packet.pts
         elif found and packet.pts >= found[0].pts:  # others need what was before the key frame
             found.append(packet)
-    seen = [i for i, packet in enumerate(found) if packet.pts < stop]
+            latest = max(latest, packet.pts)
+        if packet.pts < stop:
+            reach = latest
+    seen = [i for i, packet in enumerate(found) if packet.pts <= reach]
     return found[: seen[-1] + 1] if seen else []
 
 
