@@ -81,7 +81,9 @@ def test_lines_are_in_the_order_of_time_and_machines_apart(
     write(folder, reports)
     # What is dated by the first look alone: reports of before this field.
     old = json.loads(encoded(measured))
-    del old["run"]["date"], old["run"]["commit"], old["run"]["host"], old["boards"]
+    for field in ("date", "commit", "host"):
+        old["run"].pop(field, None)
+    del old["boards"]
     old["environment"]["looks"][0]["time"] = 1.0
     (folder / "old.json").write_text(json.dumps(old))
     found, skipped = read_reports(folder)
@@ -98,8 +100,8 @@ def test_lines_are_in_the_order_of_time_and_machines_apart(
     assert (own.points[0].median_ms, own.points[0].low_ms) == (step.median, step.median_low)
     figure = draw(lines, "commits")
     assert len(figure.axes) == 3 * 5
-    latency = figure.axes[0]
-    assert [text.get_text() for text in latency.get_xticklabels()] == ["v1", "v3", "v2", "v4"]
+    latency = figure.axes[3 * lines.index(own)]  # one variant: a row for each line
+    assert [text.get_text() for text in latency.get_xticklabels()] == ["v1", "v2"]
     assert latency.get_ylabel() == "median, ms a step"
     # One marker a report, and one bar of the interval for each.
     drawn = draw([own], "time").axes[0].get_lines()
@@ -118,7 +120,7 @@ def test_the_command_draws_prints_and_says_json(measured: Report, tmp_path: Path
     with Image.open(picture) as image:
         assert image.size[0] > 1000
         assert len(image.convert("RGB").getcolors(1 << 24) or ()) > 20
-    for word in ("small", "v$1", "v2", "2026-11-01 12:00:00", "reference"):
+    for word in ("small", "v$1", "v2", "2026-11-01 12:00", "reference"):
         assert word in done.stdout
     (line,) = done.stderr.splitlines()
     assert "bad.json" in line

@@ -201,14 +201,14 @@ def draw(lines: Sequence[Line], over: str) -> Any:
         MissingPackageError: matplotlib is not installed.
         UsageError: over commits, and no report names one.
     """
-    order = commits(lines)
-    if over == "commits" and not order:
+    if over == "commits" and not commits(lines):
         raise UsageError("no report names a commit: movinet bench --commit NAME, or --over time")
     names = list(dict.fromkeys((line.machine, line.conditions) for line in lines))
     figure = new_figure(WIDTH, HEIGHT * len(names))
     rows = figure.subplots(len(names), 3, squeeze=False)
     for name, axes in zip(names, rows, strict=True):
         own = [line for line in lines if (line.machine, line.conditions) == name]
+        order = commits(own)
         for i, line in enumerate(own):
             points = [p for p in line.points if over == "time" or p.commit is not None]
             if points:

@@ -70,30 +70,35 @@ def history_command(
 
 def _print(lines: Sequence[Line], last: int) -> None:
     console = Console()
-    for name in dict.fromkeys((line.machine, line.conditions) for line in lines):
-        title = "\n" + escape(" · ".join(name))
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for column in ("variant", "date", "commit"):
-            table.add_column(column, overflow="fold")
-        for column in ("median ms", "95 %", "SQNR dB", "peak MB", "file MB", ""):
-            table.add_column(column, justify="right")
-        for line in lines:
-            if (line.machine, line.conditions) == name:
-                for i, point in enumerate(line.points[-last:]):
-                    table.add_row(escape("" if i else line.variant), *_cells(point))
+    shown = [point for line in lines for point in line.points[-last:]]
+    machine = None
+    for line in lines:
+        if machine != (line.machine, line.conditions):
+            machine = (line.machine, line.conditions)
+            title = " · ".join(machine)
+            console.print(f"\n{title}", style="bold", highlight=False, markup=False, soft_wrap=True)
+        table = Table(title=escape(line.variant), title_justify="left", box=None, pad_edge=False)
+        table.add_column("date", no_wrap=True)
+        table.add_column("commit", overflow="fold")
+        for column in ("ms ± 95 %", "SQNR dB", "peak MB", "file MB", ""):
+            table.add_column(column, justify="right", no_wrap=True)
+        for point in line.points[-last:]:
+            table.add_row(*_cells(point))
         console.print(table)
+    if any(point.disturbed for point in shown):
+        console.print("! the machine was not left in peace", style="yellow", highlight=False)
 
 
 def _cells(point: Point) -> list[str]:
-    db = point.sqnr_db
-    known = point.low_ms is not None and point.high_ms is not None
+    db, step = point.sqnr_db, f"{point.median_ms:.2f}"
+    if point.low_ms is not None and point.high_ms is not None:
+        step += f" ± {(point.high_ms - point.low_ms) / 2:.2f}"
     return [
-        point.date.replace("T", " ").removesuffix("+00:00"),
+        point.date[:16].replace("T", " "),
         escape(point.commit or "-"),
-        f"{point.median_ms:.2f}",
-        f"{point.low_ms:.2f}–{point.high_ms:.2f}" if known else "-",
+        step,
         "-" if db is None else "reference" if db >= MAX_DB else f"{db:.1f}",
         f"{point.peak_bytes / 1e6:.0f}",
         f"{point.file_bytes / 1e6:.2f}",
-        "disturbed" if point.disturbed else "",
+        "!" if point.disturbed else "",
     ]
