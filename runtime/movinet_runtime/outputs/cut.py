@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from movinet_runtime.errors import MissingPackageError, OutputError, SourceError
+from movinet_runtime.errors import MissingPackageError, SourceError
 from movinet_runtime.files import writing, written_whole
 from movinet_runtime.install import install_hint
 from movinet_runtime.sources import open_frames
@@ -124,7 +124,9 @@ def _copy(source: Path, start: float, end: float, path: Path) -> Cut:
             )
             last = max((one.pts + (one.duration or 0) for one in packets), default=begin)
             if last <= begin:
-                raise SourceError(f"{source} has nothing at second {start:g} that can be copied")
+                raise SourceError(
+                    f"{source} has nothing at second {start:g} that can be copied; --exact encodes"
+                )
             suffix = ".mp4" if stream.codec_context.name in MP4_CODECS else ".mkv"
             target = path.with_name(path.name + suffix)
             came = packets[0].pts
@@ -217,7 +219,7 @@ def _encode(source: Path, start: float, end: float, path: Path) -> Cut:
                 lengths[pts] = max(1, round(shown / CLOCK))
                 image = np.ascontiguousarray(held.image[:height, :width])
                 if image.shape[:2] != (height, width):
-                    raise OutputError(f"{source} changes its size: it cannot be one clip")
+                    raise SourceError(f"{source} changes its size: it cannot be one clip")
                 picture = av.VideoFrame.from_ndarray(image, format="rgb24")
                 picture.pts, picture.time_base = pts, CLOCK
                 _mux_encoded(container, stream.encode(picture), lengths)
