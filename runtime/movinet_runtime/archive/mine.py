@@ -23,6 +23,7 @@ COLUMNS = ("path", "start", "end", "label", "probability", "top", "error")
 Doubt = Literal["margin", "entropy"]
 TOUCHING = 1e-3  # seconds: times are rounded by containers
 SHORTEST = 1e-3
+ROOM = 10_000  # segments that are kept before those beyond the limits go
 LONGEST = 10_000_000.0  # seconds; what is later is no time in a video
 
 
@@ -244,7 +245,7 @@ def mine(rows: Iterable[Row], wanted: Wanted, counts: Counts | None = None) -> l
         UsageError: doubt is asked for, and the rows tell none.
     """
     chosen: list[Segment] = []
-    seen = told = 0
+    seen, told, room = 0, 0, ROOM
     for _, group in groupby(rows, key=lambda row: row.path):
         own = sorted(group, key=lambda row: (row.start, row.end))
         seen += len(own)
@@ -256,12 +257,15 @@ def mine(rows: Iterable[Row], wanted: Wanted, counts: Counts | None = None) -> l
             doubts = [doubt_of(row, wanted.doubt) for row in own]
             told += sum(doubt is not None for doubt in doubts)
             found = _doubtful(own, doubts, wanted)
-        # What is beyond the limits now is so with more files, too: memory stays small.
-        chosen = best([*chosen, *found], wanted)
+        chosen += found
+        if len(chosen) > room:
+            # What is beyond the limits now is so with more files, too: memory stays small.
+            chosen = best(chosen, wanted)
+            room = max(ROOM, 2 * len(chosen))
     if wanted.doubt is not None and seen and not told:
         needs = "two labels" if wanted.doubt == "margin" else "a label"
         raise UsageError(f"the rows' column top must hold {needs} at least for {wanted.doubt}")
-    return sorted(chosen, key=lambda one: (one.path, one.start))
+    return sorted(best(chosen, wanted), key=lambda one: (one.path, one.start))
 
 
 def best(segments: Iterable[Segment], wanted: Wanted) -> list[Segment]:
