@@ -296,15 +296,21 @@ def _of_table(text: str, table: Path, videos: Path) -> list[LabelledClip]:
             names = list(dict.fromkeys(filter(None, (name.strip() for name in names)))) or [""]
             split = split_of(row.get("split"), where)
             group = (row.get("group") or "").strip() or None
-            times = [row.get(column) for column in ("start", "end")]
-            seconds = tuple(seconds_of(time, where) for time in times) if any(times) else None
-            if seconds is not None and not seconds[0] < seconds[1]:
-                raise UsageError(f"{where}: it ends at {times[1]} and begins at {times[0]}")
+            seconds = _part_of(row.get("start"), row.get("end"), where)
             clip = LabelledClip(videos / path, names[0], split, seconds, where, group)
             clips.append(replace(clip, more=tuple(names[1:]), independent=several is not None))
     except csv.Error as error:
         raise UsageError(f"{table} cannot be read as CSV: {error}") from error
     return clips
+
+
+def _part_of(start: str | None, end: str | None, where: str) -> tuple[float, float] | None:
+    if not start and not end:
+        return None
+    part = (seconds_of(start, where), seconds_of(end, where))
+    if not part[0] < part[1]:
+        raise UsageError(f"{where}: it ends at second {end} and begins at {start}")
+    return part
 
 
 def collect(

@@ -380,7 +380,8 @@ def _doubtful(rows: Sequence[Row], doubts: Sequence[float | None], wanted: Wante
         for row, doubt in zip(rows, doubts, strict=True)
         if doubt is not None and wanted.takes(row)
     ]
-    taken, found = _Taken(), []
+    taken = _Taken()
+    found: list[Segment] = []
     of_label: Counter[str] = Counter()
     for one in sorted(moments, key=lambda one: one.rank):
         if len(found) == wanted.most_segments:

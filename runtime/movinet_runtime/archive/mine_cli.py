@@ -102,7 +102,7 @@ def mine_command(
     """
     only_with(context, folder is not None, "clips, with --cut", "exact")
     only_with(context, uncertain is None, "segments of a label, not --uncertain", "gap", "longest")
-    doubt: Doubt | None = None if uncertain is None else uncertain.value  # type: ignore[assignment]
+    doubt: Doubt | None = None if uncertain is None else uncertain.value
     if least > most:
         raise UsageError(f"--min {least:g} is more than --max {most:g}")
     if output is not None and output.suffix.lower() not in LISTS:
