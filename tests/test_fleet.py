@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from movinet_benchmarks.bench_cli import bench
 from movinet_benchmarks.formats import FORMATS
 from movinet_benchmarks.gate import checks
 from movinet_benchmarks.host import Host, HostError, time_on_hosts
@@ -43,10 +45,8 @@ def test_two_boards_make_one_report(
     # Both ran at the same time.
     looks = [one.environment.looks for one in apart]
     assert max(look[0].time for look in looks) < min(look[-1].time for look in looks)
-    for page in pages:
-        assert page.read_text("utf-8").index(
-            "porch</h2>" if page.suffix == ".html" else "### porch"
-        )
+    for page, title in zip(pages, ("### porch", "<h2>porch</h2>"), strict=True):
+        assert title in page.read_text("utf-8")
     assert FORMATS["markdown"](found).count("| variant |") == 2
     assert done.stdout.count("median ms") >= 2
     compared = [*MOVINET, "bench", "compare", str(report), str(report), "--no-times"]
@@ -63,8 +63,8 @@ def test_a_board_that_fails_is_a_line_and_the_others_results_stay(
         command += [*QUICK, "-o", str(report)]
         command += [word for page in pages for word in ("-o", str(page))]
         done = subprocess.run(command, capture_output=True, text=True)
-        both = [*MOVINET, "bench", str(stream_model), "--host", "porch", "--host", "porch-again"]
-        twice = subprocess.run([*both, "--json"], capture_output=True, text=True)
+        both = [str(stream_model), "--host", "porch", "--host", "porch-again", "--json"]
+        twice = CliRunner().invoke(bench, both)
         work = ({"small": stream_model}, frames_for((64, 64), 5.0, None, 2), Schedule(2, 1))
         gone = [Host("barn", "/nowhere/python"), Host("porch")]
         answers = time_on_hosts(gone, *work)
@@ -79,8 +79,8 @@ def test_a_board_that_fails_is_a_line_and_the_others_results_stay(
     assert all(said in page.read_text("utf-8") for page in pages)
     assert all(isinstance(answer, HostError) for answer in answers.values())
     # The same machine under another name, before anything is measured.
-    assert twice.returncode == 2
-    assert twice.stderr == "movinet: --host names one board twice: porch and porch-again\n"
+    assert isinstance(twice.exception, UsageError)
+    assert str(twice.exception) == "--host names one board twice: porch and porch-again"
     assert not twice.stdout
 
 
@@ -122,13 +122,21 @@ def test_an_interrupt_waits_for_no_board(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     command = [*MOVINET, "bench", str(stream_model), "--host", "porch", "--host", "barn"]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE)
+    running = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        # A shell's background jobs ignore SIGINT, and their children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     ids = tmp_path / "ids"
     while not ids.exists() or len(ids.read_text().split()) < 2:
         assert running.poll() is None
         time.sleep(0.05)
     begin = time.monotonic()
     running.send_signal(end)
-    assert running.wait(20) == 128 + end
+    try:
+        assert running.wait(20) == 128 + end
+    finally:
+        running.kill()
     assert time.monotonic() - begin < 20
     assert not any(Path(f"/proc/{number}").exists() for number in ids.read_text().split())

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from movinet_benchmarks.bench_cli import bench
 from movinet_benchmarks.history import commits, described, draw, history, read_reports
 from movinet_benchmarks.measure import Plan, measure
 from movinet_benchmarks.report import Board, Report, encoded
 from movinet_benchmarks.timing import Schedule
-from movinet_runtime.errors import UsageError
+from movinet_runtime.errors import MovinetError, UsageError
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 
@@ -124,7 +126,7 @@ def test_the_command_draws_prints_and_says_json(measured: Report, tmp_path: Path
         assert word in done.stdout
     (line,) = done.stderr.splitlines()
     assert "bad.json" in line
-    said = json.loads(movinet(folder, "--json").stdout)
+    said = json.loads(CliRunner().invoke(bench, ["history", str(folder), "--json"]).stdout)
     assert said["commits"] == ["v$1", "v2"]
     assert len(said["skipped"]) == 1
     (line,) = said["lines"]
@@ -140,10 +142,10 @@ def test_what_cannot_be_drawn_is_one_line(measured: Report, tmp_path: Path) -> N
         ([folder, "-o", tmp_path / "x.doc"], "no picture is named *.doc"),
         ([folder, "-o", tmp_path / "x.png", "--over", "commits"], "no report names a commit"),
     ):
-        done = movinet(*arguments)
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        done = CliRunner().invoke(bench, ["history", *map(str, arguments)])
+        assert isinstance(done.exception, MovinetError)
+        assert message in str(done.exception)
+        assert len(str(done.exception).splitlines()) == 1
     assert not list(tmp_path.glob("x.*"))
     undated = replace(dated(measured, 1), run=replace(measured.run, date=None))
     undated = replace(undated, environment=replace(measured.environment, looks=[]))

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from movinet_models.clips import collect, find_clips
 from movinet_models.splits import recordings
 from movinet_runtime import open_frames
 from movinet_runtime.archive.mine import Row, Wanted, doubt_of, mine, read_rows
-from movinet_runtime.archive.mine_cli import folder_of
+from movinet_runtime.archive.mine_cli import folder_of, mine_command
 from movinet_runtime.errors import SourceError, UsageError
 from movinet_runtime.outputs.cut import cut
 
@@ -236,6 +238,13 @@ def movinet(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
+def called(*arguments: object) -> Any:
+    """The same without a process of its own."""
+    app = typer.Typer()
+    app.command()(mine_command)
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     """Labels of two videos of 4 s."""
@@ -318,15 +327,15 @@ def test_clips_are_what_training_takes(archive: tuple[Path, list[Path]], tmp_pat
             sides[clip.path.name[:5]].add(clip.split or "")
         assert sorted(map(len, sides.values())) == [1, 1]  # by recording
         assert sides["cam 1"] != sides["cam 2"]
-    again = movinet(labels, "--cut", folder, "--limit", 1, "--label", "wave", "--exact")
+    again = called(labels, "--cut", folder, "--limit", 1, "--label", "wave", "--exact")
     assert "wave: 1 segments, 2.0 s, clips begin 0.0 s early" in again.stdout
     assert videos[0].exists()
 
 
 def test_lists_name_seconds(archive: tuple[Path, list[Path]], tmp_path: Path) -> None:
     labels, videos = archive
-    done = movinet(labels, "--label", "sit", "-o", tmp_path / "a.csv", "--pad", "0.5")
-    assert done.returncode == 0, done.stderr
+    done = called(labels, "--label", "sit", "-o", tmp_path / "a.csv", "--pad", "0.5")
+    assert done.exit_code == 0, done.exception
     with (tmp_path / "a.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(one["path"], one["start"], one["end"]) for one in rows] == [
@@ -336,12 +345,14 @@ def test_lists_name_seconds(archive: tuple[Path, list[Path]], tmp_path: Path) ->
     assert [clip.seconds for clip in clips] == [(1.5, 3.5)] * 2
     with pytest.raises(UsageError, match="movinet mine --cut"):
         collect(clips, 0.5)
-    assert movinet(labels, "-o", tmp_path / "a.txt").returncode == 0
+    assert called(labels, "-o", tmp_path / "a.txt").exit_code == 0
     clips = find_clips(tmp_path / "a.txt")
     assert {(clip.path, clip.label) for clip in clips} == {
         (video, label) for video in videos for label in ("wave", "sit")
     }
-    done = movinet(labels, "--uncertain", "margin", "--top", 1, "-o", tmp_path / "a.jsonl")
+    assert not called(
+        labels, "--uncertain", "margin", "--top", 1, "-o", tmp_path / "a.jsonl"
+    ).exception
     (doubtful,) = map(json.loads, (tmp_path / "a.jsonl").read_text().splitlines())
     assert (doubtful["start"], doubtful["end"], doubtful["label"]) == (1, 4, "sit")
     assert doubtful["doubt"] == pytest.approx(0.8)
@@ -369,10 +380,10 @@ def test_wrong_options_are_one_line(archive: tuple[Path, list[Path]], tmp_path: 
         (["--exact"], "--exact is for clips, with --cut"),
         (["--uncertain", "margin", "--gap", "1"], "--gap is for segments of a label"),
     ):
-        done = movinet(labels, *arguments)
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        done = called(labels, *arguments)
+        assert isinstance(done.exception, UsageError)
+        assert message in str(done.exception)
+        assert len(str(done.exception).splitlines()) == 1
     assert not list(tmp_path.iterdir())
     for label in ("train", "test"):
         with pytest.raises(UsageError, match="takes it for a split"):
