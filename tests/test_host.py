@@ -1,9 +1,6 @@
 """movinet bench --host: a real SSH server on loopback plays the board."""
 
-import getpass
 import json
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,57 +13,16 @@ from movinet_benchmarks.host import Host, HostError, time_on_host
 from movinet_benchmarks.measure import frames_for
 from movinet_benchmarks.timing import Schedule
 from movinet_runtime.errors import UsageError
+from tests.boards import boards
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
-SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 
 
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An address that ssh reaches without a password; its settings are in a file of its own."""
-    if SSHD is None or shutil.which("ssh") is None:
-        pytest.skip("no OpenSSH server and client here (package openssh-server)")
-    for name in ("host", "user"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)]
-        subprocess.run(command, check=True)
-    (tmp_path / "authorized").write_bytes((tmp_path / "user.pub").read_bytes())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = {
-        "Port": port,
-        "ListenAddress": "127.0.0.1",
-        "HostKey": tmp_path / "host",
-        "AuthorizedKeysFile": tmp_path / "authorized",
-        "PasswordAuthentication": "no",
-        "PermitRootLogin": "prohibit-password",
-        "StrictModes": "no",
-        "UsePAM": "no",
-        "PidFile": "none",
-    }
-    settings = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-    Path("/run/sshd").mkdir(exist_ok=True)
-    server = subprocess.Popen([SSHD, "-D", "-e", "-f", "/dev/null", *settings])
-    client = tmp_path / "config"
-    client.write_text(
-        f"Host board\n HostName 127.0.0.1\n Port {port}\n User {getpass.getuser()}\n"
-        f" IdentityFile {tmp_path}/user\n UserKnownHostsFile {tmp_path}/known\n"
-        " StrictHostKeyChecking accept-new\n"
-    )
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    wrapper = folder / "ssh"  # the only way to give ssh another file of settings
-    wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {client} "$@"\n')
-    wrapper.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=":")
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
-    yield "board"
-    server.terminate()
-    server.wait()
+    """An address that ssh reaches without a password."""
+    with boards(tmp_path, monkeypatch, {"board": None}):
+        yield "board"
 
 
 def test_a_board_measures_and_the_figures_come_home(

@@ -17,6 +17,8 @@ from movinet_benchmarks.arm.cores import CORES
 from movinet_benchmarks.arm.emulate import find_core
 from movinet_benchmarks.formats import FORMATS, about, cells, headings
 from movinet_benchmarks.gate import Check, checks
+from movinet_benchmarks.history import described
+from movinet_benchmarks.history_cli import history_command
 from movinet_benchmarks.host import LIMIT_SECONDS, PYTHON, Host
 from movinet_benchmarks.measure import Plan, measure
 from movinet_benchmarks.report import Report, read_report
@@ -26,7 +28,7 @@ from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
 from movinet_runtime.outputs.plot import new_figure
 
-REGRESSION = 1
+REGRESSION = INCOMPLETE = 1
 MEASURE = "measure"
 # As many processes as show 5 % among loads that scatter by 3 % (docs/benchmarks.md).
 GATE_PROCESSES, GATE_ROUNDS = 24, 100
@@ -102,8 +104,11 @@ def measure_command(
         int, typer.Option(min=3, help="Frames on an emulated core, half a second each.")
     ] = 8,
     host: Annotated[
-        str | None,
-        typer.Option(help="Time on this board instead, over SSH: pi@raspberrypi.local."),
+        list[str] | None,
+        typer.Option(
+            help="Time on this board instead, over SSH: pi@raspberrypi.local; repeat it for "
+            "several at once."
+        ),
     ] = None,
     host_python: Annotated[str, typer.Option(help="Its Python with movinet-runtime.")] = PYTHON,
     host_limit: Annotated[
@@ -116,6 +121,13 @@ def measure_command(
             "-o",
             help="Also write it: report.json, .md, .html, or NAME.github.json, NAME.bencher.json; "
             "repeat it.",
+        ),
+    ] = None,
+    commit: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MOVINET_COMMIT",
+            help="That the report names, for bench history; default: git describe here.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
@@ -131,19 +143,25 @@ def measure_command(
     movinet bench a0-stream-*.tflite --core cortex-a72 --core cortex-a76
 
     movinet bench a0-stream-*.tflite --host pi@raspberrypi.local -o pi.json
+
+    movinet bench a0-stream-*.tflite --host pi@porch --host pi@barn -o fleet.json
+
+    Of several boards, one that fails is a line of the report and the exit code is 1.
     """
     only_with(context, against is not None, "the fidelity, with --against", "long_frames")
     only_with(context, bool(core), "emulated cores, with --core", "core_frames")
-    only_with(context, host is not None, "a board, with --host", "host_python", "host_limit")
+    only_with(context, bool(host), "a board, with --host", "host_python", "host_limit")
+    hosts = [Host(address, host_python, host_limit) for address in host or ()]
     plan = Plan(
         models,
         clip,
         Schedule(rounds, processes, pace, _list(engine), _counts(threads)),
-        None if host is None else Host(host, host_python, host_limit),
+        hosts,
         against,
         long_frames,
         [find_core(name) for name in core or ()],
         core_frames,
+        commit or described(),
     )
     outputs = {path: _format(path) for path in output or ()}
     if "html" in outputs.values():
@@ -153,7 +171,7 @@ def measure_command(
     with Progress(
         *columns, console=console, disable=not console.is_terminal, transient=True
     ) as progress:
-        task = progress.add_task("measuring", total=processes)
+        task = progress.add_task("measuring", total=len(hosts) if hosts else processes)
         report = measure(
             plan,
             lambda n: progress.advance(task, n),
@@ -165,7 +183,14 @@ def measure_command(
     if as_json:
         print(FORMATS["json"](report), end="")
     else:
-        _print(report)
+        for board in report.by_board():
+            _print(board, f"\n{board.run.host}" if report.boards else None)
+        if report.boards:
+            _print_boards(report)
+    for line in report.failures:
+        console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
+    if report.failures:
+        raise typer.Exit(INCOMPLETE)
 
 
 @bench.command("compare")
@@ -219,6 +244,9 @@ def compare_command(
         raise typer.Exit(REGRESSION)
 
 
+bench.command("history")(history_command)
+
+
 def _by_turns(plan: Plan) -> tuple[Report, Report]:
     """Measure two models in the same processes; return a report of each, under one name."""
     both = measure(plan)
@@ -263,9 +291,25 @@ def _share(text: str) -> float:
     return value
 
 
-def _print(report: Report) -> None:
+def _print_boards(report: Report) -> None:
+    """Medians side by side: a row for each variant, a column for each board."""
+    boards = report.by_board()
+    table = Table(title="\nmedian ms, ± 95 %", title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    found = []
+    for board in boards:
+        table.add_column(escape(str(board.run.host)), justify="right", overflow="fold")
+        rows = [cells(variant) for variant in board.variants]
+        found.append({row[0]: row[1] if row[2] == "-" else f"{row[1]} ± {row[2]}" for row in rows})
+    for name in dict.fromkeys(name for one in found for name in one):
+        table.add_row(escape(name), *(one.get(name, "-") for one in found))
+    Console().print(table)
+
+
+def _print(report: Report, title: str | None = None) -> None:
     """The variants as columns: there are more figures than variants."""
-    table = Table(box=None, pad_edge=False)
+    name = None if title is None else escape(title)
+    table = Table(title=name, title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     rows: list[Sequence[str]] = [cells(variant, report.cores) for variant in report.variants]
     for row in rows:

@@ -6,7 +6,7 @@ from typing import Any
 
 from movinet_benchmarks.arm.emulate import Emulation
 from movinet_benchmarks.fidelity import MAX_DB
-from movinet_benchmarks.page import page, picture
+from movinet_benchmarks.page import Section, page, picture
 from movinet_benchmarks.report import Report, Variant, encoded
 from movinet_benchmarks.statistics import Summary
 
@@ -131,11 +131,22 @@ def about(report: Report) -> list[str]:
     ]
     if report.cores:
         lines.append("instructions: executed for a frame on the emulated core, all else warm")
+    if run.commit is not None:
+        lines.append(f"commit {run.commit}")
     return lines + [f"DISTURBED: {reason}" for reason in where.disturbances]
 
 
 def as_markdown(report: Report) -> str:
-    """A table for a README or a pull request."""
+    """A table for a README or a pull request; of several boards, one for each."""
+    tables = [_markdown(board) for board in report.by_board()]
+    if report.boards:
+        titles = [f"### {board.run.host}\n\n" for board in report.by_board()]
+        tables = [title + table for title, table in zip(titles, tables, strict=True)]
+        tables += ["".join(f"* FAILED: {line}\n" for line in report.failures)]
+    return "\n".join(filter(None, tables))
+
+
+def _markdown(report: Report) -> str:
     columns = headings(report)
     rows = [columns, ["---", *["---:"] * (len(columns) - 1)]]
     rows += [cells(variant, report.cores) for variant in report.variants]
@@ -145,8 +156,17 @@ def as_markdown(report: Report) -> str:
 
 def as_html(report: Report) -> str:
     """One page with its picture inside; it opens without a network and runs no script."""
-    rows = [cells(variant, report.cores) for variant in report.variants]
-    return page(headings(report), rows, about(report), picture(report))
+    sections = [
+        Section(
+            one.run.host or "" if report.boards else "",
+            headings(one),
+            [cells(variant, one.cores) for variant in one.variants],
+            about(one),
+            picture(one),
+        )
+        for one in report.by_board()
+    ]
+    return page(sections, report.failures)
 
 
 FORMATS: dict[str, Callable[[Report], str]] = {

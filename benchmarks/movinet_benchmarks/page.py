@@ -3,6 +3,7 @@
 import html
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from movinet_benchmarks.fidelity import MAX_DB
@@ -15,15 +16,33 @@ SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "movinet", "font.family": "s
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
-def page(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str], svg: str
-) -> str:
-    """Put a table, notes on the run, and a picture together; only the picture is markup."""
-    heads = "".join(f"<th>{html.escape(name)}</th>" for name in headings)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in notes)
+@dataclass(frozen=True)
+class Section:
+    """A table, notes on the run, and a picture; only the picture is markup."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+    svg: str
+
+    def html(self) -> str:
+        """Return it as markup."""
+        title = f"<h2>{html.escape(self.title)}</h2>\n" if self.title else ""
+        heads = "".join(f"<th>{html.escape(name)}</th>" for name in self.headings)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self.rows
+        )
+        items = "".join(f"<li>{html.escape(line)}</li>" for line in self.notes)
+        table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+        return f'{title}<ul>{items}</ul>\n<div class="wide">{table}</div>\n{self.svg}'
+
+
+def page(sections: Sequence[Section], failures: Sequence[str] = ()) -> str:
+    """Put sections together, and what went wrong before them."""
+    wrong = "".join(f"<p><b>{html.escape(line)}</b></p>\n" for line in failures)
+    content = "\n".join(section.html() for section in sections)
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>movinet bench</title>
 <link rel="icon" href="data:,">
@@ -38,9 +57,7 @@ svg {{ width: 100%; height: auto; margin: 1rem 0 }}
 .wide {{ overflow-x: auto }}
 </style>
 <h1>movinet bench</h1>
-<ul>{items}</ul>
-<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>
-{svg}
+{wrong}{content}
 </html>
 """
 

@@ -5,7 +5,7 @@ when it is written, so that what is not a number (JSON has no NaN) never leaves.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,12 +30,22 @@ Samples = Annotated[list[Positive], Meta(min_length=1)]
 
 @dataclass(frozen=True)
 class Run:
-    """How the times were measured: ``rounds`` steps in each of ``processes``."""
+    """How the times were measured: ``rounds`` steps in each of ``processes``.
+
+    Attributes:
+        pace: frames a second; None: one right after the other.
+        commit: of the code or the models, by whatever name; None: not known.
+        date: when it began, ISO 8601; the clock is this machine's, not a board's.
+        host: the board's address; None: here, or several (:attr:`Report.boards`).
+    """
 
     clip: str
     rounds: Natural
     processes: Natural
-    pace: Positive | None = None  # frames a second; None: one right after the other
+    pace: Positive | None = None
+    commit: str | None = None
+    date: str | None = None
+    host: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class Variant:
         real_time_factor: how many times faster than ``fps`` that is.
         fidelity: to the float32 file; None: not measured.
         arm: by emulated core.
+        board: the address of the one that it ran on, of several; None: there is only one.
     """
 
     name: str
@@ -75,14 +86,16 @@ class Variant:
     real_time_factor: Positive
     fidelity: StreamFidelity | None
     arm: dict[str, Emulation]
+    board: str | None = None
 
     @property
     def key(self) -> str:
         """Its name with what it ran on."""
+        where = "" if self.board is None else f" on {self.board}"
         if self.engine == "auto" and self.threads == 1:
-            return self.name
+            return self.name + where
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{self.name} ({self.engine}, {threads})"
+        return f"{self.name} ({self.engine}, {threads}){where}"
 
     @property
     def sqnr_db(self) -> float | None:
@@ -93,14 +106,52 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Board:
+    """One of several boards: what it is, or why it measured nothing."""
+
+    address: str
+    environment: Environment | None
+    error: str | None
+
+
+@dataclass(frozen=True)
 class Report:
-    """What ``movinet bench`` found out."""
+    """What ``movinet bench`` found out.
+
+    Attributes:
+        environment: of the only machine, or of the first board that answered.
+        boards: of several, each; else empty.
+    """
 
     schema: Literal["movinet-bench"]
     version: Literal[2]
     run: Run
     environment: Environment
     variants: Annotated[list[Variant], Meta(min_length=1)]
+    boards: list[Board] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[str]:
+        """Why boards measured nothing, a line for each of them."""
+        return [board.error for board in self.boards if board.error is not None]
+
+    def by_board(self) -> list["Report"]:
+        """Return a report of each board that answered; itself where there is only one."""
+        if not self.boards:
+            return [self]
+        return [
+            replace(
+                self,
+                run=replace(self.run, host=board.address),
+                environment=board.environment,
+                variants=[
+                    replace(v, board=None) for v in self.variants if v.board == board.address
+                ],
+                boards=[],
+            )
+            for board in self.boards
+            if board.environment is not None
+        ]
 
     @property
     def cores(self) -> list[str]:
@@ -116,9 +167,14 @@ class _Head:
     version: int
 
 
-def new_report(run: Run, environment: Environment, variants: Sequence[Variant]) -> Report:
+def new_report(
+    run: Run,
+    environment: Environment,
+    variants: Sequence[Variant],
+    boards: Sequence[Board] = (),
+) -> Report:
     """Put a report of today's version together."""
-    return Report("movinet-bench", 2, run, environment, list(variants))
+    return Report("movinet-bench", 2, run, environment, list(variants), list(boards))
 
 
 def encoded(report: Report) -> bytes:

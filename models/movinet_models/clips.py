@@ -16,6 +16,7 @@ from movinet_models.lists import (
     Videos,
     parse_kinetics,
     parse_list,
+    seconds_of,
     split_of,
 )
 from movinet_models.splits import fingerprint, held_back, recordings
@@ -132,7 +133,8 @@ def find_clips(
     Args:
         data: ``CLASS/clip.mp4`` ..., ``SPLIT/CLASS/clip.mp4`` ... with splits train,
             validation and test; a CSV with columns path, label (or labels, with ``;`` between
-            them: classes that do not exclude each other) and perhaps split; a CSV of
+            them: classes that do not exclude each other) and perhaps split, or start and end in
+            seconds; a CSV of
             Kinetics (label, youtube_id, time_start, time_end); or lines ``path label``
             (:func:`movinet_models.lists.parse_list`). A folder of images is a clip.
         videos: the folder that a table's or list's paths are relative to; default: its own.
@@ -294,11 +296,21 @@ def _of_table(text: str, table: Path, videos: Path) -> list[LabelledClip]:
             names = list(dict.fromkeys(filter(None, (name.strip() for name in names)))) or [""]
             split = split_of(row.get("split"), where)
             group = (row.get("group") or "").strip() or None
-            clip = LabelledClip(videos / path, names[0], split, where=where, group=group)
+            seconds = _part_of(row.get("start"), row.get("end"), where)
+            clip = LabelledClip(videos / path, names[0], split, seconds, where, group)
             clips.append(replace(clip, more=tuple(names[1:]), independent=several is not None))
     except csv.Error as error:
         raise UsageError(f"{table} cannot be read as CSV: {error}") from error
     return clips
+
+
+def _part_of(start: str | None, end: str | None, where: str) -> tuple[float, float] | None:
+    if not start and not end:
+        return None
+    part = (seconds_of(start, where), seconds_of(end, where))
+    if not part[0] < part[1]:
+        raise UsageError(f"{where}: it ends at second {end} and begins at {start}")
+    return part
 
 
 def collect(
@@ -327,7 +339,7 @@ def collect(
     if parts:
         raise UsageError(
             f"{parts[0].where}: {parts[0].path} is a whole video, and training does not cut: "
-            "name the part's file ID_START_END.mp4"
+            "name the part's file ID_START_END.mp4, or cut with movinet mine --cut"
         )
 
     prints: dict[Path, int] = {}

@@ -158,7 +158,7 @@ def parse_kinetics(text: str, name: str) -> list[KineticsClip]:
             label, video = (row["label"] or "").strip(), (row["youtube_id"] or "").strip()
             if not label or not video:
                 raise UsageError(f"{where}: no {'youtube_id' if label else 'label'}")
-            start, end = (_seconds(row[column], where) for column in KINETICS_COLUMNS[2:])
+            start, end = (seconds_of(row[column], where) for column in KINETICS_COLUMNS[2:])
             if not start < end:
                 raise UsageError(f"{where}: it ends at second {end:g} and begins at {start:g}")
             split = split_of(row.get("split"), where)
@@ -192,7 +192,12 @@ def split_of(text: str | None, where: str) -> str | None:
     return SPLIT_NAMES[name]
 
 
-def _seconds(text: str | None, where: str) -> float:
+def seconds_of(text: str | None, where: str) -> float:
+    """Read a time.
+
+    Raises:
+        UsageError: it is none.
+    """
     try:
         value = float(text or "")
     except ValueError:

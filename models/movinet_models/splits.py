@@ -18,6 +18,8 @@ NAMES_OF_RECORDINGS = (
     re.compile(r"(.*_g\d+)_c\d+"),  # UCF101: v_Archery_g08_c01
     re.compile(r"(.{11})_\d{6}_\d{6}"),  # Kinetics: ID_START_END
 )
+# What movinet mine cuts: its source's name and a mark of its content, START-END in seconds.
+MINED = re.compile(r"((.*)-[0-9a-f]{8})_\d{5,}\.\d{3}-\d{5,}\.\d{3}")
 SAMPLE = 1 << 16  # bytes at both ends of a file that its fingerprint looks at
 Key = TypeVar("Key")
 
@@ -29,7 +31,8 @@ def recordings(paths: Sequence[Path], pattern: str | None = None) -> tuple[list[
         paths: of all clips.
         pattern: a regular expression that is searched for in a file's name without its suffix;
             what its groups match, or all of the match, names the recording. None: a pattern
-            of :data:`NAMES_OF_RECORDINGS` that fits all names; else each clip is its own.
+            of :data:`NAMES_OF_RECORDINGS` that fits all names, of cut clips those of their
+            sources; else each clip is its own, or its source's.
 
     Returns:
         A name for each clip, and the pattern that was used.
@@ -48,11 +51,15 @@ def recordings(paths: Sequence[Path], pattern: str | None = None) -> tuple[list[
             raise UsageError(f"--group {pattern} does not occur in {lost.name}")
         parts = [tuple(g for g in m.groups() if g is not None) or (m[0],) for m in found if m]
         return ["|".join(part) for part in parts], pattern
+    cut = [MINED.fullmatch(path.stem) for path in paths]
+    stems = [mined[2] if mined else path.stem for mined, path in zip(cut, paths, strict=True)]
     for known in NAMES_OF_RECORDINGS:
-        matches = [known.fullmatch(path.stem) for path in paths]
+        matches = [known.fullmatch(stem) for stem in stems]
         if paths and all(matches):
             return [match[1] for match in matches if match], known.pattern
-    return [str(path) for path in paths], None
+    # Cut clips may lie beside others, each of which is a recording of its own.
+    names = [mined[1] if mined else str(path) for mined, path in zip(cut, paths, strict=True)]
+    return names, MINED.pattern if any(cut) else None
 
 
 def held_back(

@@ -1,0 +1,1 @@
+"""Many files at once: what is in them, and what is worth a look."""
