@@ -19,7 +19,7 @@ from movinet_runtime import StreamClassifier
 from movinet_runtime.errors import MissingPackageError, UsageError
 
 IMAGES, PROCESSES = 8, 6
-CORE_FRAMES = 6
+CORE_FRAMES = 3  # counts repeat to 0.01 %
 HERE = {"x86-64": ("x86_64", "amd64")}  # names of machines whose time is measured, not counted
 
 
