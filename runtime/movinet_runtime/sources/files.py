@@ -33,11 +33,13 @@ class Video:
         name: for messages, without passwords.
         begin: seconds after the first frame; the frame that is seen then comes first, and
             decoding starts at the key frame before it.
+        threads: of the decoder; 0: as many as FFmpeg takes.
     """
 
     path: Path | str
     name: str
     begin: float = 0.0
+    threads: int = 0
 
     def __iter__(self) -> Iterator[Frame]:
         import av
@@ -48,6 +50,7 @@ class Video:
                 # A server may fall silent, a disk does not.
                 timeout = (OPEN_TIMEOUT, READ_TIMEOUT) if "://" in str(self.path) else None
                 with av.open(str(self.path), timeout=timeout) as container:
+                    _decode_with(container.streams.video[0], self.threads)
                     frames = _frames_from(container, self.begin, seek)
                     if frames is not None:
                         yield from frames
@@ -56,12 +59,17 @@ class Video:
             raise SourceError(f"{self.name} breaks off: {reason(error)}") from None
 
 
+def _decode_with(stream: Any, threads: int) -> None:
+    stream.thread_type = "AUTO"
+    if threads:
+        stream.codec_context.thread_count = threads
+
+
 def _frames_from(container: Any, seconds: float, seek: bool) -> Iterator["_Decoded"] | None:
     """Decode from a moment after the first frame on; None where the seek missed it."""
     import av
 
     stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
     frames = _frames(container, stream)
     first = next(frames, None)
     if first is None or seconds <= 0:
