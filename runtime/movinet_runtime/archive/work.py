@@ -217,7 +217,7 @@ def _frames(job: Job, piece: Piece) -> Iterator[Frame]:
     skip = 0
     if isinstance(source, FrameSource) and isinstance(source.frames, Video):
         # Whole cores work on other pieces.
-        video = replace(source.frames, begin=at, threads=1)
+        video = replace(source.frames, begin=at, threads=1, looks=job.fps)
         source = FrameSource(source.name, video, report=source.report)
     else:
         skip = round(at * job.fps)
