@@ -8,6 +8,7 @@ is sent by its name, so it must be one of a module, and tasks must be picklable.
 """
 
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ R = TypeVar("R")
 TRIES = 3  # a task whose worker dies is tried elsewhere, twice at most
 CONNECT = 10.0  # seconds that a scheduler has to answer
 LOOK = 0.5  # seconds after which a silent scheduler is asked how it is
+CLOSE = 3.0  # seconds to say goodbye
 COUNT = 5.0  # seconds after which workers are counted anew
 Facts = Mapping[str, str]
 
@@ -231,8 +233,9 @@ def _on_dask(
         raise MissingPackageError(
             f"--on {where} needs Dask: {install_hint('movinet-runtime[dask]')}"
         ) from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is raised here
     tasks = _Tasks(values)
-    with _client(where) as client:
+    with _connected(where) as client:
         _check_facts(where, client, facts, expected)
         running: dict[Any, _Task[T]] = {}
         workers = _Workers(where, client)
@@ -267,8 +270,9 @@ def _dask_result(where: str, future: Any) -> Any:
         return Lost("the workers that worked on it died, one after the other")
 
 
-def _client(where: str) -> Any:
-    """Connect to a scheduler.
+@contextmanager
+def _connected(where: str) -> Iterator[Any]:
+    """Connect to a scheduler, and let go of it however it is.
 
     Raises:
         WorkersError: it does not answer, or the file is none of a scheduler.
@@ -282,10 +286,15 @@ def _client(where: str) -> Any:
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise WorkersError(f"{where} is no scheduler file of Dask: {error}") from None
     try:
-        return distributed.Client(address, timeout=CONNECT, set_as_default=False)
+        client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         reason = str(error).splitlines() or [type(error).__name__]
         raise WorkersError(f"no Dask scheduler answers at {where}: {reason[0]}") from None
+    try:
+        yield client
+    finally:
+        with suppress(TimeoutError, OSError, RuntimeError):
+            client.close(timeout=CLOSE)
 
 
 class _Workers:

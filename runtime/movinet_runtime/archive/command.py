@@ -134,7 +134,6 @@ def run(request: Request, model: StreamModel, show: Show = lambda _: None) -> Pr
     try:
         try:
             batch.run(show)
-            whole = True
         except MovinetError as error:
             said = f"{error}; {_saved(request, model, batch, journal)}"
             raise type(error)(said) from error
@@ -143,6 +142,7 @@ def run(request: Request, model: StreamModel, show: Show = lambda _: None) -> Pr
             said = f"interrupted: {_saved(request, model, batch, journal)}"
             raise Interrupted(said, code if isinstance(code, int) else 1) from None
         _write(request, model, batch, journal)
+        whole = True
     finally:
         journal.close(whole)
     return batch.progress
