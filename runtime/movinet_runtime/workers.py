@@ -7,6 +7,7 @@ One function, :func:`results`; whoever calls it need not know where its tasks ar
 is sent by its name, so it must be one of a module, and tasks must be picklable.
 """
 
+import asyncio
 import json
 import logging
 import multiprocessing
@@ -15,7 +16,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -246,7 +247,8 @@ def _on_dask(
             if not running:
                 _check_over(tasks)
                 return
-            with suppress(TimeoutError):
+            # Where the scheduler went, futures are cancelled.
+            with suppress(TimeoutError, CancelledError, asyncio.CancelledError):
                 distributed.wait(list(running), timeout=LOOK, return_when="FIRST_COMPLETED")
             if client.status != "running":
                 raise _gone(where)
@@ -266,7 +268,7 @@ def _dask_result(where: str, future: Any) -> Any:
         raise _gone(where)
     try:
         return future.result()
-    except distributed.scheduler.KilledWorker:
+    except distributed.KilledWorker:
         return Lost("the workers that worked on it died, one after the other")
 
 
@@ -314,11 +316,9 @@ class _Workers:
 
 
 def _asked(where: str, question: Callable[[], Any]) -> Any:
-    import distributed
-
     try:
         return question()
-    except (OSError, TimeoutError, distributed.comm.CommClosedError, RuntimeError):
+    except (OSError, TimeoutError, RuntimeError):
         raise _gone(where) from None
 
 
