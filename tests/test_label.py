@@ -285,9 +285,9 @@ def test_formats_hold_the_same(films: Path, model: Path, tmp_path: Path) -> None
         (row["path"], row["label"] or "") for row in rows
     ]
     results = json.loads((tmp_path / "labels.json").read_text())
-    assert results["results"][str(some[1])] == []
+    assert results["results"]["0003"] == []
     assert str(some[1]) in results["external_data"]["errors"]
-    assert results["results"][str(some[0])][0] == {
+    assert results["results"]["0000"][0] == {
         "label": rows[0]["label"],
         "score": rows[0]["probability"],
         "segment": [0.0, 1.0],
@@ -396,6 +396,7 @@ def test_memory_of_the_parent_stays_flat(films: Path, model: Path, tmp_path: Pat
         (["a.mp4", "--path-map", "/a=/b"], "--path-map is for workers"),
         (["a.mp4", "--threshold", "0.5"], "--threshold is for --events"),
         (["a.mp4", "--events", "--top", "2"], "--top is for rows of frames"),
+        (["a.mp4", "--vtt", "gone"], "--vtt is 'beside' or a folder"),
         (["a.mp4", "-o", "gone/labels.csv"], "the folder gone does not exist"),
     ],
 )

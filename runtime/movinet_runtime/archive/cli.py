@@ -160,6 +160,8 @@ def label(
     writer_of(output)
     if not output.parent.is_dir():
         raise UsageError(f"the folder {output.parent} does not exist")
+    if vtt not in (None, "beside") and not Path(vtt or "").is_dir():
+        raise UsageError(f"--vtt is 'beside' or a folder that exists, not '{vtt}'")
     window = _window(every)
     entries = find(paths)
     subtitles = {} if vtt is None else subtitle_paths((entry.path for entry in entries), vtt)

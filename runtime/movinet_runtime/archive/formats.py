@@ -108,12 +108,14 @@ def table(path: Path) -> Iterator[Sink]:
 
 @contextmanager
 def activitynet(path: Path) -> Iterator[Sink]:
-    """Write ``results[video] = [{label, score, segment}]``; a video is named by its path.
+    """Write ``results[video] = [{label, score, segment}]``, as evaluations read it.
 
-    What could not be read has no results, and its error in ``external_data``.
+    A video is named by its file without the suffix; the second of a name by its path. What could
+    not be read has no results, and its error in ``external_data``.
     """
     with _text(path) as file:
         errors: dict[str, str] = {}
+        owners: dict[str, str] = {}
         last: str | None = None
         empty = True
         file.write('{"version": "movinet-edge 1", "results": {')
@@ -122,7 +124,9 @@ def activitynet(path: Path) -> Iterator[Sink]:
             nonlocal last, empty
             if row.path != last:
                 file.write("" if last is None else "], ")
-                file.write(f"{json.dumps(row.path, ensure_ascii=False)}: [")
+                stem = Path(row.path).stem
+                video = stem if owners.setdefault(stem, row.path) == row.path else row.path
+                file.write(f"{json.dumps(video, ensure_ascii=False)}: [")
                 last, empty = row.path, True
             if row.error is not None:
                 errors[row.path] = row.error
