@@ -18,7 +18,7 @@ from movinet_runtime.archive.journal import Journal, Part
 from movinet_runtime.archive.pieces import About, Job, Piece, mapped, pieces
 from movinet_runtime.archive.plan import Entry
 from movinet_runtime.archive.rows import Row, error_row, rows
-from movinet_runtime.archive.work import Task, facts, work
+from movinet_runtime.archive.work import facts, work
 from movinet_runtime.classifier import StreamModel
 from movinet_runtime.errors import MovinetError
 from movinet_runtime.files import written_whole
@@ -194,7 +194,7 @@ class _Batch:
                 self._labelled(sent, found)
             show(self.progress)
 
-    def _tasks(self) -> Iterator[Task | None]:
+    def _tasks(self) -> Iterator[Any]:
         """Give pieces as soon as there are enough for a step, else look at the next file."""
         number = 0
         files = iter(range(len(self.request.entries)))

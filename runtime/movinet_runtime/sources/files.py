@@ -127,11 +127,8 @@ def _decoded(container: Any, stream: Any, looks: Looks | None) -> Iterator[Any]:
     """Decode a stream; what is damaged in the middle is left out, as players do."""
     import av
 
-    if looks is None:
-        packets = ((packet, True) for packet in container.demux(stream))
-    else:
-        packets = packets_seen(container, stream, looks)
-    for packet, seen in packets:
+    every = ((packet, True) for packet in container.demux(stream))
+    for packet, seen in every if looks is None else packets_seen(container, stream, looks):
         if looks is not None:
             stream.codec_context.skip_frame = "DEFAULT" if seen else "NONREF"
         try:
