@@ -248,7 +248,8 @@ def _on_dask(
                 _check_over(tasks)
                 return
             # Where the scheduler went, futures are cancelled.
-            with suppress(TimeoutError, CancelledError, asyncio.CancelledError):
+            stopped = suppress(TimeoutError, CancelledError, asyncio.CancelledError)
+            with client.as_current(), stopped:
                 distributed.wait(list(running), timeout=LOOK, return_when="FIRST_COMPLETED")
             if client.status != "running":
                 raise _gone(where)
