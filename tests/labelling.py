@@ -105,6 +105,7 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[tuple[Path, list[Any]]]:
     local = ("--host", "127.0.0.1", "--no-dashboard")
     dask = [sys.executable, "-m", "dask"]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet["env"] = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}  # for tasks below
     begin = [*dask, "scheduler", "--port", "0", "--scheduler-file", str(file), *local]
     running = [subprocess.Popen(begin, cwd=folder, **quiet)]
     try:

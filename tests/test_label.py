@@ -466,7 +466,7 @@ def test_keys_say_content_options_and_place(tmp_path: Path) -> None:
 
 
 def test_cuts_fall_between_windows() -> None:
-    for every, fps, frames, segment in ((1.0, 5.0, 1000, 60.0), (1.4, 5.0, 400, 7.0)):
+    for every, fps, frames, segment in ((1.0, 5.0, 2000, 60.0), (1.4, 5.0, 400, 7.0)):
         begins = cuts(frames, segment, every, fps)
         assert begins[0] == 0
         assert len(begins) > 3

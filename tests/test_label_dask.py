@@ -68,7 +68,8 @@ def test_the_scheduler_goes(films: Path, model: Path, undisturbed: bytes, tmp_pa
         arguments = (films, "-o", output, "-m", model)
         done = killed_at(5, journal, *arguments, "--on", scheduler, who=kill_the_scheduler)
     assert done.returncode == 2
-    (said,) = done.stderr.splitlines()
+    said = done.stderr
+    assert len(said.splitlines()) == 1, said
     assert "is gone" in said
     assert "--resume goes on" in said
     rows = output.read_bytes().splitlines()

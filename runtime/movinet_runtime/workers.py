@@ -234,7 +234,7 @@ def _on_dask(
         raise MissingPackageError(
             f"--on {where} needs Dask: {install_hint('movinet-runtime[dask]')}"
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is raised here
+    _hush()
     tasks = _Tasks(values)
     with _connected(where) as client:
         _check_facts(where, client, facts, expected)
@@ -254,23 +254,30 @@ def _on_dask(
             if client.status != "running":
                 raise _gone(where)
             for future in [future for future in running if future.done()]:
+                if future.status == "lost":  # with its worker, which made it; it is made anew
+                    continue
                 task = running.pop(future)
-                yield task.index, _dask_result(where, future)
+                try:
+                    found = future.result()
+                except distributed.KilledWorker:
+                    found = Lost("the workers that worked on it died, one after the other")
+                except (CancelledError, asyncio.CancelledError):
+                    lost = _again(tasks, task)
+                    if lost is None:
+                        continue
+                    found = lost
+                yield task.index, found
+
+
+def _hush() -> None:
+    """Let Dask's loggers say nothing on this side: what matters is raised, as one line."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _gone(where: str) -> WorkersError:
     return WorkersError(f"the scheduler {where} is gone")
-
-
-def _dask_result(where: str, future: Any) -> Any:
-    import distributed
-
-    if future.status in ("cancelled", "lost"):
-        raise _gone(where)
-    try:
-        return future.result()
-    except distributed.KilledWorker:
-        return Lost("the workers that worked on it died, one after the other")
 
 
 @contextmanager
