@@ -18,8 +18,7 @@ import typer
 
 from movinet_benchmarks.command import run
 from movinet_runtime.errors import UsageError
-from movinet_runtime.preprocess import resized
-from movinet_runtime.sources import open_frames
+from movinet_runtime.sources.clips import frames_at
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 HD, RATE = (720, 1280), 30  # what is labelled: pixels, frames a second
@@ -43,8 +42,7 @@ def joined(
 
     def frames() -> Iterator[Any]:
         for clip in cycle(clips):
-            for frame in islice(open_frames(clip).sampled(float(rate)), round(SCENE * rate)):
-                yield resized(frame.image, size, "crop")
+            yield from frames_at(clip, size, float(rate), round(SCENE * rate))
 
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate)
@@ -104,7 +102,8 @@ def same(one: Path, other: Path) -> tuple[float, int]:
     decided = [
         first["label"] == second["label"]
         for first, second in zip(*rows, strict=True)
-        if first["top"][0]["probability"] - first["top"][1]["probability"] > DECIDED
+        if first["error"] is None
+        and first["top"][0]["probability"] - first["top"][1]["probability"] > DECIDED
     ]
     return sum(decided) / max(1, len(decided)), len(decided)
 
