@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         SourceError,
         StateError,
         UsageError,
+        WorkersError,
     )
     from movinet_runtime.inspection import Inspection, inspect
     from movinet_runtime.model_file import ModelFile
@@ -78,6 +79,7 @@ _HOMES = {
     "StreamModel": "classifier",
     "StreamState": "classifier",
     "UsageError": "errors",
+    "WorkersError": "errors",
     "events": "decisions",
     "frame_writer": "outputs.video",
     "frames_at": "sources.clips",
@@ -122,6 +124,7 @@ __all__ = [
     "StreamModel",
     "StreamState",
     "UsageError",
+    "WorkersError",
     "events",
     "frame_writer",
     "frames_at",

@@ -10,6 +10,7 @@ MovinetError                 anything the command line reports without a traceba
 ├── StateError               a state that does not fit the model
 ├── SourceError              a video, camera or stream that gives no frames
 │   └── LostError            a live one that stayed lost
+├── WorkersError         a worker or its scheduler that is not there, or is not as it must be
 ├── OutputError              an output that cannot be written
 └── LabelsError              labels that do not fit the logits
 """
@@ -54,6 +55,10 @@ class SourceError(MovinetError):
 
 class LostError(SourceError):
     """A live source that gave frames, or was asked for some, and stayed silent too long."""
+
+
+class WorkersError(MovinetError):
+    """Processes or machines for the work that cannot be reached, went away, or differ."""
 
 
 class OutputError(MovinetError):

@@ -121,8 +121,13 @@ def compiled_runs_here(machine: str, cpu_description: str) -> bool:
 
 def default_threads() -> int:
     """The physical cores, at most four: more does not help a network of this size."""
+    return min(4, physical_cores())
+
+
+def physical_cores() -> int:
+    """Count the physical cores that this process may use, at least one."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(4, usable or 1, _physical_cores(kernel_text(CPU_DESCRIPTION)) or usable or 1))
+    return max(1, min(usable or 1, _physical_cores(kernel_text(CPU_DESCRIPTION)) or usable or 1))
 
 
 def _physical_cores(cpu_description: str) -> int:

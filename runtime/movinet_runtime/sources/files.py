@@ -17,6 +17,7 @@ from movinet_runtime.install import install_hint
 from movinet_runtime.sources.decode import reason, upright
 from movinet_runtime.sources.frame import Frame
 from movinet_runtime.sources.network import OPEN_TIMEOUT, READ_TIMEOUT
+from movinet_runtime.sources.skipping import Looks, packets_seen
 from movinet_runtime.sources.source import FrameSource, Say, Source
 
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -33,11 +34,16 @@ class Video:
         name: for messages, without passwords.
         begin: seconds after the first frame; the frame that is seen then comes first, and
             decoding starts at the key frame before it.
+        threads: of the decoder; 0: as many as FFmpeg takes.
+        looks: frames a second at which somebody looks from ``begin`` on; what is not seen then,
+            and no other frame is made from, may be missing. 0: all are wanted. Needs one thread.
     """
 
     path: Path | str
     name: str
     begin: float = 0.0
+    threads: int = 0
+    looks: float = 0.0
 
     def __iter__(self) -> Iterator[Frame]:
         import av
@@ -48,7 +54,8 @@ class Video:
                 # A server may fall silent, a disk does not.
                 timeout = (OPEN_TIMEOUT, READ_TIMEOUT) if "://" in str(self.path) else None
                 with av.open(str(self.path), timeout=timeout) as container:
-                    frames = _frames_from(container, self.begin, seek)
+                    _decode_with(container.streams.video[0], self.threads)
+                    frames = _frames_from(container, self.begin, seek, self.looks)
                     if frames is not None:
                         yield from frames
                         return
@@ -56,14 +63,24 @@ class Video:
             raise SourceError(f"{self.name} breaks off: {reason(error)}") from None
 
 
-def _frames_from(container: Any, seconds: float, seek: bool) -> Iterator["_Decoded"] | None:
+def _decode_with(stream: Any, threads: int) -> None:
+    stream.thread_type = "AUTO"
+    if threads:
+        stream.codec_context.thread_count = threads
+
+
+def _frames_from(
+    container: Any, seconds: float, seek: bool, fps: float
+) -> Iterator["_Decoded"] | None:
     """Decode from a moment after the first frame on; None where the seek missed it."""
     import av
 
     stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    frames = _frames(container, stream)
+    looks = Looks(fps) if fps else None
+    frames = _frames(container, stream, looks)
     first = next(frames, None)
+    if looks is not None and first is not None:
+        looks.start = first.time + seconds if first.timed else None
     if first is None or seconds <= 0:
         return chain([first] if first else [], frames)
     begin = first.time + seconds
@@ -74,7 +91,7 @@ def _frames_from(container: Any, seconds: float, seek: bool) -> Iterator["_Decod
             container.seek(math.floor(begin / stream.time_base), stream=stream)
         except (av.FFmpegError, OSError):
             return None
-        frames = _frames(container, stream)
+        frames = _frames(container, stream, looks)
         first = next(frames, None)
         if first is None or first.time > begin:
             return None
@@ -97,20 +114,23 @@ def _seen_from(frames: Iterator["_Decoded"], begin: float) -> Iterator["_Decoded
         yield held
 
 
-def _frames(container: Any, stream: Any) -> Iterator["_Decoded"]:
+def _frames(container: Any, stream: Any, looks: Looks | None) -> Iterator["_Decoded"]:
     rate = float(stream.average_rate or stream.guessed_rate or 25)
     last = -1 / rate
-    for picture in _decoded(container, stream):
+    for picture in _decoded(container, stream, looks):
         last = last + 1 / rate if picture.time is None else float(picture.time)
         duration = float((picture.duration or 0) * (picture.time_base or 0))
         yield _Decoded(picture, last, duration)
 
 
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+def _decoded(container: Any, stream: Any, looks: Looks | None) -> Iterator[Any]:
     """Decode a stream; what is damaged in the middle is left out, as players do."""
     import av
 
-    for packet in container.demux(stream):
+    every = ((packet, True) for packet in container.demux(stream))
+    for packet, seen in every if looks is None else packets_seen(container, stream, looks):
+        if looks is not None:
+            stream.codec_context.skip_frame = "DEFAULT" if seen else "NONREF"
         try:
             pictures = packet.decode()
         except av.InvalidDataError:
