@@ -331,6 +331,20 @@ def test_what_is_too_old_goes_also_where_no_clip_can_be_begun(
     assert not old.exists()
 
 
+def test_a_clip_is_kept_where_old_ones_cannot_be_looked_for(
+    tmp_path: Path, model: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(clips_module, "sweep", broken)
+    memory = Memory()
+    writer = ClipWriter(ClipsConfig(tmp_path / "clips"), memory, said.append)
+    fed(writer, {20: [event("start", 2.0, 2.0)]}, 40, camera_config("camera:0", model))
+    assert len(memory.clips) == 1
+    assert said[0] == "cannot look for old clips: Input/output error"
+
+
 def test_what_is_too_old_goes_once_in_a_while(
     tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

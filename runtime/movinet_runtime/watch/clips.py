@@ -256,7 +256,10 @@ class ClipWriter:
         self._sweep()
 
     def _sweep(self) -> None:
-        sweep(self._config, self._now(), self._say)
+        try:
+            sweep(self._config, self._now(), self._say)
+        except OSError as error:  # no reason to keep no clip
+            self._say(f"cannot look for old clips: {error.strerror or error}")
 
 
 @dataclass(eq=False)
@@ -344,8 +347,8 @@ class _ClipFile:
     def _jumped(self, said: int, arrived: int, unit: Fraction) -> bool:
         """Whether a camera's clock was set. Packets that only came late are no reason."""
         jump = int(JUMP / unit)
-        late = self._origin is not None and abs(said - self._origin - arrived) > jump
-        return late and not -jump <= said - self._said <= jump
+        away = self._origin is not None and abs(said - self._origin - arrived) > jump
+        return away and not -jump <= said - self._said <= jump
 
     def finish(self) -> Clip:
         """Complete video, picture and description, the last of which says that all are there.

@@ -110,12 +110,12 @@ class MqttOutput(Output):
 
     def event(self, event: WatchEvent) -> None:
         """See :meth:`Output.event`."""
-        if self._heir is not None:
-            self._heir.event(event)
-            return
         topics = Topics(self._config.prefix, event.camera)
         payload = json.dumps({"event_type": event.kind, **event.as_json()}, ensure_ascii=False)
         with self._changed:
+            if self._heir is not None:  # of a camera that was not told of it in time
+                self._heir.event(event)
+                return
             if len(self._events) == self._config.queue:
                 self._events.popleft()
                 self.dropped += 1
