@@ -1,6 +1,9 @@
 """movinet watch: cameras beside each other, their events, and the outputs that are told."""
 
+import io
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -18,9 +21,11 @@ import pytest
 
 from movinet_runtime.classifier import Prediction, StreamModel
 from movinet_runtime.decisions import EventTracker
-from movinet_runtime.errors import MovinetError, OutputError
+from movinet_runtime.errors import LostError, MovinetError, OutputError
 from movinet_runtime.sources.frame import Frame
+from movinet_runtime.sources.live import LiveSource
 from movinet_runtime.watch.camera import Camera, cropped
+from movinet_runtime.watch.cli import _say
 from movinet_runtime.watch.command import CommandOutput
 from movinet_runtime.watch.config import (
     ClipsConfig,
@@ -28,12 +33,14 @@ from movinet_runtime.watch.config import (
     LinesConfig,
     MotionConfig,
     WatchConfig,
+    WebConfig,
     WebhookConfig,
 )
+from movinet_runtime.watch.console import ConsoleOutput
 from movinet_runtime.watch.events import EventMaker, WatchEvent, is_quiet
 from movinet_runtime.watch.lines import LinesOutput
 from movinet_runtime.watch.motion import MotionGate, cells
-from movinet_runtime.watch.output import Hub, Output
+from movinet_runtime.watch.output import CameraStatus, Hub, Output
 from movinet_runtime.watch.service import Service
 from movinet_runtime.watch.webhook import WebhookOutput
 from movinet_runtime.watch.worker import Worker
@@ -95,6 +102,17 @@ def test_an_event_has_an_id_times_and_figures(model: Path) -> None:
     written = json.loads(json.dumps(end.as_json()))
     assert written["began"] == "2026-11-28T12:00:00.200+01:00"
     assert written["ended"] == "2026-11-28T12:00:01.200+01:00"
+
+
+def test_a_clock_that_is_set_moves_no_begin(model: Path) -> None:
+    maker = EventMaker(camera_config("camera:0", model, update_every=0.2), LABELS)
+    found = []
+    for i in range(6):
+        step = 90 if i > 2 else 0
+        prediction = predicted(i, i / 5, 0.9 if i < 5 else 0.1)
+        found += maker.update(prediction, lambda moment: wall(moment + step))  # noqa: B023
+    assert {one.began for one in found} == {wall(0.0)}
+    assert len({(one.id, one.kind, one.time) for one in found}) == len(found)
 
 
 @pytest.mark.parametrize(("patience", "count"), [(1, 3), (2, 2), (3, 1), (4, 0)])
@@ -332,6 +350,74 @@ def test_a_camera_is_switched_off_and_on(tmp_path: Path, model: Path) -> None:
     assert len(memory.events) == 4
 
 
+def test_off_and_on_again_is_no_loss(
+    model: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is wanted again before the device was let go of."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def opener() -> Iterator[Any]:
+        while True:
+            yield lambda: coloured(0)
+            asked.set()
+            go_on.wait(20)
+            go_on.clear()
+
+    monkeypatch.setattr(
+        "movinet_runtime.watch.camera.watched",
+        lambda *_: LiveSource("cam", opener, said.append, 10.0),
+    )
+    memory = Memory()
+    camera = Camera(camera_config("camera:0", model), StreamModel(model), memory, say=said.append)
+    camera.start()
+    until(lambda: memory.seen and asked.is_set())
+    asked.clear()
+    camera.switch(False)
+    camera.switch(True)
+    go_on.set()
+    until(asked.is_set)
+    until(lambda: len(memory.seen) > 1)
+    camera.stop()
+    go_on.set()
+    assert camera.close()
+    assert said == []
+    assert {one.state for one in memory.states} == {"starting", "watching"}
+    assert camera.status().reopened == 0
+
+
+def test_a_reader_that_was_left_behind_keeps_nothing(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keepers: list[Any] = []
+    told: list[str] = []
+
+    class Remembers:
+        def opened(self, template: Any) -> None:
+            told.append("opened")
+
+        def keep(self, packet: Any) -> None:
+            told.append("kept")
+
+    def opener() -> Iterator[Any]:
+        keepers[-1].opened(None)
+        keepers[-1].keep(None)
+        return iter(())
+
+    def watched(_: Any, keeper: Any, say: Any, clock: Any) -> LiveSource:
+        keepers.append(keeper)
+        return LiveSource("cam", opener, say, 0.0)
+
+    monkeypatch.setattr("movinet_runtime.watch.camera.watched", watched)
+    config = camera_config("camera:0", model)
+    camera = Camera(config, StreamModel(model), Memory(), Remembers(), lambda _: None)  # type: ignore[arg-type]
+    with pytest.raises(LostError):
+        camera._watch()
+    told.clear()
+    keepers[0].opened(None)
+    keepers[0].keep(None)
+    assert told == []
+
+
 def test_weights_are_loaded_once_for_each_file(tmp_path: Path, model: Path) -> None:
     clip = film(tmp_path / "clip.mp4", [(0, 1.0)])
     other = small_model(tmp_path / "other.tflite")
@@ -383,6 +469,80 @@ def test_a_reload_that_fails_changes_nothing(tmp_path: Path, model: Path) -> Non
     frames = len(memory.seen)
     until(lambda: len(memory.seen) > frames + 3)
     running.close()
+
+
+def test_a_reload_that_fails_late_changes_nothing_either(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One output could be made, the next one cannot; nor can a camera."""
+    clip = film(tmp_path / "clip.mp4", [(0, 2.0)])
+    cameras = {"cam": camera_config(clip, model)}
+    before = LinesConfig(tmp_path / "before.jsonl")
+    clips = ClipsConfig(tmp_path / "clips")
+    running = Service(WatchConfig(cameras, lines=before), print)
+    kept, outputs = dict(running.cameras), running.hub.outputs
+    new = LinesConfig(tmp_path / "after.jsonl")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        web = WebConfig(port=taken.getsockname()[1])
+        with pytest.raises(OutputError, match="cannot listen"):
+            running.reload(WatchConfig(cameras, lines=new, clips=clips, web=web))
+    with monkeypatch.context() as wrong:
+        wrong.setattr("movinet_runtime.watch.service.Camera", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            running.reload(WatchConfig(cameras, lines=new, clips=clips))
+    assert running.hub.outputs == outputs
+    assert running.cameras == kept
+    assert running.config.lines == before
+    assert running.stuck() is None
+    running.close()
+    assert not [one for one in threading.enumerate() if one.name in ("clips", "events file")]
+
+
+def test_a_folder_that_cannot_be_cleaned_stops_no_reload(
+    tmp_path: Path, model: Path, said: list[str]
+) -> None:
+    odd = tmp_path / "clips" / "door" / f"20261128-120000-{'0' * 16}.mp4"
+    odd.mkdir(parents=True)
+    cameras = {"cam": camera_config(tmp_path / "none.mp4", model, enabled=False)}
+    running = Service(WatchConfig(cameras), said.append)
+    running.reload(WatchConfig(cameras, clips=ClipsConfig(tmp_path / "clips")))
+    assert list(running.cameras) == ["cam"]
+    running.close()
+    assert len(said) == 1
+    assert f"cannot delete {odd}" in said[0]
+
+
+def test_no_event_is_lost_while_an_output_is_exchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[tuple[Any, str]] = []
+    running: list[Service] = []
+
+    class Slow(Output):
+        """Takes no more from when it is closed, which takes a while."""
+
+        def __init__(self, section: LinesConfig) -> None:
+            self.section, self.closed = section, False
+
+        def event(self, event: WatchEvent) -> None:
+            if not self.closed:
+                got.append((self.section, event.id))
+
+        def close(self) -> None:
+            self.closed = True
+            if running:
+                running.pop().hub.event(event(id="during"))
+
+    monkeypatch.setattr(
+        "movinet_runtime.watch.service._output", lambda _, section, *__: Slow(section)
+    )
+    old, new = LinesConfig(tmp_path / "old"), LinesConfig(tmp_path / "new")
+    one = Service(WatchConfig({}, lines=old), print)
+    one.hub.event(event(id="before"))
+    running.append(one)
+    one.reload(WatchConfig({}, lines=new))
+    one.close()
+    assert got == [(old, "before"), (new, "during")]
 
 
 def test_an_output_that_raises_takes_no_other_with_it(
@@ -492,6 +652,61 @@ class Hooked(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/hook"
 
 
+def test_lines_on_standard_output_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as printed, os.fdopen(reader) as read:
+        monkeypatch.setattr("sys.stdout", printed)
+        output = ConsoleOutput(True, print)
+        lines: list[str] = []
+        listener = threading.Thread(target=lambda: lines.extend(read))
+        listener.start()
+
+        def tell(camera: str) -> None:
+            for _ in range(100):
+                output.status(CameraStatus(camera, "lost", NOON, "x" * 5000))
+
+        tellers = [threading.Thread(target=tell, args=(f"c{i}",)) for i in range(4)]
+        for one in tellers:
+            one.start()
+        for one in tellers:
+            one.join()
+        output.close()
+        printed.close()
+        listener.join()
+    assert len(lines) == 400
+    assert all(json.loads(line)["status"]["reason"] for line in lines)
+
+
+def test_a_standard_output_that_nobody_reads_stops_no_camera(
+    monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as printed, os.fdopen(reader) as read:
+        monkeypatch.setattr("sys.stdout", printed)
+        output = ConsoleOutput(False, said.append)
+        began = time.monotonic()
+        for _ in range(3000):
+            output.status(CameraStatus("cam", "lost", NOON, "x" * 500))
+        assert time.monotonic() - began < 5
+        assert "standard output is too slow" in said[0]
+        monkeypatch.undo()
+        read.close()  # and now it goes away
+        output.close()
+    assert len(said) == 1
+
+
+def test_nobody_to_tell_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    closed = io.StringIO()
+    closed.close()
+    with os.fdopen(writer, "wb", buffering=0) as raw:
+        for stream in (io.TextIOWrapper(raw, write_through=True), closed):
+            monkeypatch.setattr("sys.stderr", stream)
+            _say("lost")
+        monkeypatch.undo()
+
+
 def test_a_webhook_is_tried_again_and_never_waited_for(
     said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -525,6 +740,19 @@ def test_a_webhook_that_never_answers_is_given_up(
     assert "secret" not in said[0]
 
 
+def test_a_webhook_says_no_secret(said: list[str]) -> None:
+    wrong = [
+        WebhookConfig("http://127.0.0.1:9/", authorization="Bearer s3cret\nx", retries=0),
+        WebhookConfig("http://me:s3cret@camera.local/", retries=0),
+    ]
+    for config in wrong:
+        output = WebhookOutput(config, said.append)
+        output.event(event())
+        output.close()
+    assert [line.rpartition(": ")[2] for line in said] == ["ValueError", "InvalidURL"]
+    assert "s3cret" not in "".join(said)
+
+
 def test_a_command_gets_the_event(tmp_path: Path, said: list[str]) -> None:
     script = f"cat > {tmp_path}/$MOVINET_KIND-$MOVINET_CAMERA-$MOVINET_ID.json"
     config = CommandConfig(("/bin/sh", "-c", script), ("start", "end"))
@@ -546,6 +774,7 @@ def test_a_command_gets_the_event(tmp_path: Path, said: list[str]) -> None:
         (("/bin/sh", "-c", "echo why >&2; exit 3"), "/bin/sh ended with 3 and said: why"),
         (("/bin/sleep", "9"), "/bin/sleep took longer than 0.2 s"),
         (("/no/such",), "cannot run /no/such: No such file or directory"),
+        (("/bin/sh", "-c", "sleep 9 & sleep 9"), "/bin/sh took longer than 0.2 s"),
     ],
 )
 def test_a_command_that_fails_is_reported(
@@ -556,6 +785,31 @@ def test_a_command_that_fails_is_reported(
     until(lambda: said)
     output.close()
     assert said == [f"command: {line}"]
+
+
+def test_a_command_may_leave_something_behind(tmp_path: Path, said: list[str]) -> None:
+    """What it left in the background holds its standard error open; nobody waits for it."""
+    script = f"sleep 5 & echo $! > {tmp_path}/left; kill -0 $!"
+    output = CommandOutput(CommandConfig(("/bin/sh", "-c", script), timeout=2.0), said.append)
+    began = time.monotonic()
+    output.event(event())
+    output.close()
+    assert time.monotonic() - began < 2.0
+    assert not said
+    os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)  # it went on
+
+
+def test_a_command_takes_with_it_what_it_began_when_its_time_is_over(
+    tmp_path: Path, said: list[str]
+) -> None:
+    script = f"sleep 60 & echo $! > {tmp_path}/left; wait"
+    output = CommandOutput(CommandConfig(("/bin/sh", "-c", script), timeout=0.5), said.append)
+    output.event(event())
+    until(lambda: said)
+    output.close()
+    child = Path("/proc") / (tmp_path / "left").read_text().strip()
+    # Who takes care of orphans may not be in a hurry.
+    until(lambda: not child.exists() or ") Z " in (child / "stat").read_text())
 
 
 def test_a_worker_that_is_too_slow_drops_the_oldest(said: list[str]) -> None:

@@ -109,7 +109,7 @@ def test_events_that_overlap_share_a_clip_and_none_is_endless(
     named = fed(writer, events, 100, camera_config("camera:0", model))
     assert [clip.events for clip in memory.clips] == [("a", "b"), ("c",)]
     assert {one.clip for one in named if one.id in "ab"} == {memory.clips[0].name}
-    assert memory.clips[0].duration < 7
+    assert memory.clips[0].duration <= 3.1
     assert named[-1].clip == memory.clips[1].name
 
 
@@ -264,15 +264,25 @@ def test_no_clip_is_begun_where_little_is_free(
     assert "keep_free_gb" in said[0]
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_removed_and_nothing_else(
+    tmp_path: Path, said: list[str]
+) -> None:
     folder = tmp_path / "clips" / "cam"
     folder.mkdir(parents=True)
-    for name in (".a.mp4.part", ".a.json.part", "b.mp4", "b.jpg", "c.mp4", "c.jpg", "c.json"):
+    a, b, c = (f"20261128-120000-{one * 16}" for one in "abc")
+    foreign = [".x.mp4.part", "beach.jpg", "beach.mp4", "settings.json"]
+    half = [f".{a}.mp4.part", f".{a}.json.part", f"{b}.mp4", f"{b}.jpg"]
+    whole = [f"{c}.jpg", f"{c}.json", f"{c}.mp4"]
+    for name in (*half, *whole, *foreign):
         (folder / name).write_bytes(b"x")
-    (tmp_path / "clips" / "mine.mp4").write_bytes(b"x")  # not in a camera's folder
-    clean(tmp_path / "clips")
-    assert sorted(path.name for path in folder.iterdir()) == ["c.jpg", "c.json", "c.mp4"]
-    assert (tmp_path / "clips" / "mine.mp4").exists()
+        os.utime(folder / name, (1, 1))
+    (tmp_path / "clips" / f"{a}.mp4").write_bytes(b"x")  # not in a camera's folder
+    clean(tmp_path / "clips", said.append)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*whole, *foreign])
+    sweep(ClipsConfig(tmp_path / "clips"), NOON, said.append)
+    assert sorted(path.name for path in folder.iterdir()) == foreign
+    assert (tmp_path / "clips" / f"{a}.mp4").exists()
+    assert not said
 
 
 @pytest.mark.parametrize(
@@ -291,13 +301,139 @@ def test_the_oldest_clips_go_first(tmp_path: Path, limits: dict[str, float], lef
         folder = tmp_path / f"cam{number % 2}"
         folder.mkdir(exist_ok=True)
         for suffix, size in ((".mp4", 800), (".jpg", 150), (".json", 50)):
-            path = folder / f"{number}{suffix}"
+            path = folder / f"20261128-120000-{number:016}{suffix}"
             path.write_bytes(b"x" * size)
             moment = now.timestamp() - (3 - number) * 86_400
             os.utime(path, (moment, moment))
-    sweep(ClipsConfig(tmp_path, **limits), now)
-    assert "".join(sorted(clip.path.stem for clip in kept(tmp_path))) == left
+    sweep(ClipsConfig(tmp_path, **limits), now, print)
+    assert "".join(sorted(clip.path.stem[-1] for clip in kept(tmp_path))) == left
     assert len(list(tmp_path.rglob("*.*"))) == 3 * len(left)
+
+
+def old_clip(folder: Path) -> Path:
+    """A clip of long ago; return its video."""
+    folder.mkdir(parents=True)
+    path = folder / f"20200101-000000-{'0' * 16}.mp4"
+    for suffix in (".mp4", ".jpg", ".json"):
+        path.with_suffix(suffix).write_text("{}")
+        os.utime(path.with_suffix(suffix), (1, 1))
+    return path
+
+
+def test_what_is_too_old_goes_also_where_no_clip_can_be_begun(
+    tmp_path: Path, model: Path, said: list[str]
+) -> None:
+    config = ClipsConfig(tmp_path / "clips", keep_free_gb=1e6)
+    old = old_clip(config.folder / "cam")
+    writer = ClipWriter(config, Memory(), said.append)
+    fed(writer, {20: [event("start", 2.0, 2.0)]}, 40, camera_config("camera:0", model))
+    assert "keep_free_gb" in said[0]
+    assert not old.exists()
+
+
+def test_a_clip_is_kept_where_old_ones_cannot_be_looked_for(
+    tmp_path: Path, model: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(clips_module, "sweep", broken)
+    memory = Memory()
+    writer = ClipWriter(ClipsConfig(tmp_path / "clips"), memory, said.append)
+    fed(writer, {20: [event("start", 2.0, 2.0)]}, 40, camera_config("camera:0", model))
+    assert len(memory.clips) == 1
+    assert said[0] == "cannot look for old clips: Input/output error"
+
+
+def test_what_is_too_old_goes_once_in_a_while(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ClipsConfig(tmp_path / "clips")
+    old = old_clip(config.folder / "cam")
+    writer = ClipWriter(config, Memory(), said.append)
+    writer.tick()
+    monkeypatch.setattr(clips_module, "SWEEP", 0.0)
+    assert old.exists()
+    writer.tick()
+    writer.close()
+    assert not old.exists()
+
+
+def test_a_clip_that_cannot_be_deleted_keeps_no_other(tmp_path: Path, said: list[str]) -> None:
+    old = old_clip(tmp_path / "cam")
+    other = old_clip(tmp_path / "other")
+    old.with_suffix(".json").with_name("20200101-000000-" + "1" * 16 + ".mp4").mkdir()
+    old.with_name("20200101-000000-" + "1" * 16 + ".json").write_text("{}")
+    os.utime(old.with_name("20200101-000000-" + "1" * 16 + ".json"), (0, 0))
+    sweep(ClipsConfig(tmp_path), NOON, said.append)
+    assert not old.exists()
+    assert not other.exists()
+    assert len(said) == 1
+    assert "cannot delete" in said[0]
+    clean(tmp_path, said.append)  # nor does it stop the start
+    assert len(said) == 2
+
+
+def test_a_clip_of_an_event_that_is_told_late_goes_on_from_there(
+    tmp_path: Path, model: Path, said: list[str]
+) -> None:
+    """After quiet hours: it began long ago, and goes on."""
+    memory = Memory()
+    config = ClipsConfig(tmp_path / "clips", before=1.0, after=1.0, longest=8.0)
+    writer = ClipWriter(config, memory, said.append)
+    # It began a minute before the first picture.
+    events = {50: [event("start", 5.0, -60.0)], 70: [event("end", 7.0, -60.0)]}
+    fed(writer, events, 100, camera_config("camera:0", model))
+    (clip,) = memory.clips
+    values = brightness(clip.path)
+    assert values[0] <= 2 * 40 + 1
+    assert values[-1] == pytest.approx(2 * 80, abs=2)
+    assert clip.began == NOON + timedelta(seconds=round(values[0] / 20, 1))
+    assert clip.duration <= 8.1
+
+
+def test_many_packets_before_an_event_are_no_slow_disk(
+    tmp_path: Path, model: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips_module, "QUEUE", 10)
+    memory = Memory()
+    writer = ClipWriter(ClipsConfig(tmp_path / "clips"), memory, said.append)
+    recorder = writer.camera(camera_config("camera:0", model), 10.0)
+    for i in range(40):
+        recorder.picture(coloured(0), i / 10)
+    recorder.event(event("start", 3.9, 3.9), coloured(0), 3.9)
+    recorder.finish()
+    writer.close()
+    assert not said
+    assert memory.clips[0].duration == pytest.approx(3.9)
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0, "late"])
+def test_a_clip_lasts_as_long_as_it_did_where_a_clock_is_set(
+    tmp_path: Path, model: Path, said: list[str], jump: Any
+) -> None:
+    """A camera's clock; packets that were held up on their way keep their times."""
+    memory = Memory()
+    writer = ClipWriter(ClipsConfig(tmp_path / "clips"), memory, said.append)
+    recorder = writer.camera(camera_config("camera:0", model), 10.0)
+    encoder = Encoder((48, 64), 10.0)
+    recorder.opened(encoder.template)
+    for i in range(100):
+        for one in encoder.encode(coloured(0), i / 10):
+            assert one.pts is not None
+            times = (
+                one.pts + 90_000 * 4000 + (0 if jump == "late" or i < 50 else int(jump) * 90_000)
+            )
+            late = 6.0 if jump == "late" and i >= 50 else 0.0
+            recorder.keep(replace(one, pts=times, dts=times, at=one.at + late))
+        if i == 10:
+            recorder.event(event("start", 1.0, 1.0), coloured(0), 1.0)
+    recorder.finish()
+    writer.close()
+    assert not said
+    frames = list(open_frames(memory.clips[0].path))
+    assert len(frames) == 100
+    assert frames[-1].time == pytest.approx(9.9, abs=0.2)
 
 
 def test_the_ring_keeps_whole_groups_of_pictures() -> None:

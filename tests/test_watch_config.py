@@ -163,19 +163,45 @@ BASE = '[cameras.door]\nsource = "camera:0"\n'
             5,
             "some of start, update, end",
         ),
+        (BASE + '[webhook]\nurl = "http://x:port/"\n', 4, "http:// or https://"),
+        (BASE + '[webhook]\nurl = "http://x/\\u00e4"\n', 4, "http:// or https://"),
+        (BASE + '[webhook]\nurl = "http://me:s3cret@x/"\n', 4, "webhook.url: has a user in it"),
+        (
+            BASE + '[webhook]\nurl = "http://x"\nauthorization_env = "BROKEN_LINE"\n',
+            5,
+            "authorization_env: holds a line break",
+        ),
+        (
+            BASE + '[webhook]\nurl = "http://x"\nauthorization_env = "NO_HEADER"\n',
+            5,
+            "authorization_env: holds a character that a header cannot",
+        ),
+        (BASE + '[events]\nfile = "e.jsonl"\nkeep = 0\n', 5, "events.keep: is 0"),
+        (BASE + f'model = "{"a" * 300}"\n', 3, "door.model: cannot look there: File name too long"),
+        (BASE + f'[clips]\nfolder = "{"a" * 300}/b"\n', 4, "clips.folder: cannot look there"),
+        (f'[cameras.door]\nsource = "{"a" * 300}.mp4"\n', 2, "cameras.door.source: cannot look"),
+        ('[cameras.door]\nsource = "~nobody-here/x.mp4"\n', 2, "source: is no path: "),
         (BASE + '[command]\ncommand = "ls"\n', 4, "is 'ls'; it must be a list of texts"),
         ("cameras = 3\n", 1, "cameras: is 3; it must be a table"),
     ],
 )
 def test_what_is_wrong_is_refused_by_line_and_key(
-    tmp_path: Path, model: Path, text: str, line: int, said: str
+    tmp_path: Path,
+    model: Path,
+    text: str,
+    line: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("BROKEN_LINE", "Bearer s3cret\n")
+    monkeypatch.setenv("NO_HEADER", "Bearer s3cret \u20ac")
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, text)
     message = str(caught.value)
     assert message.startswith(f"{tmp_path / 'config.toml'}:{line}: "), message
     assert said in message
     assert "\n" not in message
+    assert "s3cret" not in message
 
 
 def test_no_toml_at_all(tmp_path: Path) -> None:

@@ -189,6 +189,32 @@ def test_events_wait_for_a_broker_that_was_never_there(tmp_path: Path, said: lis
         assert sum("oldest events are left out" in line for line in said) == 1
 
 
+def test_another_configuration_takes_over_what_waits(tmp_path: Path, said: list[str]) -> None:
+    with mosquitto(tmp_path) as broker:
+        broker.kill()
+        old = MqttOutput(config(broker), said.append)
+        old.cameras({"cam": Switch()})
+        old.event(event(id="0"))
+        old.event(event(id="1"))
+        until(lambda: said)
+        new = MqttOutput(config(broker, prefix="other"), said.append, old)
+        new.event(event(id="3"))
+        until(lambda: old._heir)
+        old.event(event(id="4"))  # of a camera that did not know yet
+        new.cameras({"cam": Switch()})
+        broker.start()
+        with home(broker.port, prefix="other") as listener:
+            until(lambda: len(listener.events()) == 4)
+            assert [one["id"] for one in listener.events()] == ["0", "1", "3", "4"]
+            # It goes on.
+            until(lambda: listener.state("other/cam/label/action_0") == "ON")
+            until(lambda: listener.state("other/cam/status") == "online")
+            new.close()
+            # The next start may know no such camera.
+            until(lambda: listener.state("other/cam/status") == "offline")
+            until(lambda: listener.state("other/status") == "offline")
+
+
 def test_the_broker_says_that_a_killed_service_is_gone(
     broker: Broker, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

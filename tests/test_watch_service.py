@@ -1,5 +1,6 @@
 """movinet watch as a process: what systemd hears, signals, and a kill in the middle of it."""
 
+import errno
 import json
 import os
 import re
@@ -18,8 +19,9 @@ from typing import Any
 
 import pytest
 
-from movinet_runtime.watch.config import read_config
+from movinet_runtime.watch.config import WatchConfig, read_config
 from movinet_runtime.watch.notify import notify
+from movinet_runtime.watch.service import Service, _reload
 from movinet_runtime.watch.web.session import hash_password
 from tests.broker import home, mosquitto
 from tests.small import small_model
@@ -139,6 +141,18 @@ def test_a_life_under_systemd(config: Path, systemd: list[str]) -> None:
         for suffix in (".mp4", ".jpg", ".json"):
             assert config.with_name("clips").joinpath(clip).with_suffix(suffix).stat().st_size
     assert not list(config.with_name("clips").glob("*/.*"))
+
+
+def test_a_reload_that_cannot_read_goes_on(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def read(_: Path) -> WatchConfig:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    service = Service(WatchConfig({}), said.append)
+    _reload(service, tmp_path, read, said.append)
+    service.close()
+    assert said == ["goes on as before: [Errno 13] Permission denied"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

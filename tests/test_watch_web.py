@@ -227,12 +227,16 @@ def test_what_happened_before_is_read_from_the_clips(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     old = event("end", "old", clip="door/20261128-121923-old.mp4").as_json()
     (folder / "20261128-121923-old.json").write_text(json.dumps({"events": [old]}))
+    long = event("update", "long", clip="door/20261128-121922-long.mp4").as_json()
+    (folder / "20261128-121922-long.json").write_text(json.dumps({"events": [long]}))
     (folder / "20261128-121924-half.json").write_text('{"events": [')
     (folder / "20261128-121925-odd.json").write_text("[3]")
     page = Page(tmp_path)
     found = page.json("/api/events")["events"]
     page.output.close()
-    assert [(one["id"], one["clip_ready"]) for one in found] == [("old", True)]
+    assert {(one["id"], one["clip_ready"]) for one in found} == {("old", True), ("long", True)}
+    # Its clip was complete before it ended; nobody is left who could end it.
+    assert {one["kind"] for one in found} == {"end"}
 
 
 def test_switching(page: Page) -> None:
@@ -382,6 +386,13 @@ def test_news_come_by_server_sent_events(page: Page) -> None:
     assert kinds["prediction"]["top"][0] == ["action 0", 0.6]
     assert (kinds["event"]["id"], kinds["event"]["kind"]) == ("x", "start")
     assert {one["camera"] for one in kinds["cameras"]["cameras"]} == {"door", "yard"}
+
+
+def test_a_stream_without_a_picture_ends(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or those who went would hold all connections."""
+    monkeypatch.setattr(web, "PING", 0.1)
+    with page.open("/stream/door") as stream:
+        assert stream.read() == b""
 
 
 def test_streams_end_with_the_service(tmp_path: Path) -> None:
@@ -582,6 +593,28 @@ def test_a_password_opens_a_session(locked: Page) -> None:
     assert locked.ask("/logout", "POST", Cookie=cookie, Origin="http://evil.example")[0] == 403
     assert locked.ask("/logout", "POST", Cookie=cookie)[0] == 303
     assert locked.ask("/api/cameras", Cookie=cookie)[0] == 401
+
+
+def test_the_cookies_of_others_are_no_matter(locked: Page) -> None:
+    cookie = log_in(locked)[1]["Set-Cookie"].split(";")[0]
+    for others in (f"a@b=1; {cookie}", f'{cookie}; odd={{"a": "b c"}}', f"x; =; {cookie}; y"):
+        assert locked.ask("/api/cameras", Cookie=others)[0] == 200, others
+    assert locked.ask("/api/cameras", Cookie=f"x{cookie}")[0] == 401
+
+
+def test_a_session_ends_with_its_page(tmp_path: Path) -> None:
+    """A connection that was kept open outlives the page, and the password that it was for."""
+    page = Page(tmp_path, PASSWORD)
+    cookie = log_in(page)[1]["Set-Cookie"].split(";")[0]
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
+    connection.request("GET", "/api/cameras", headers={"Cookie": cookie})
+    assert json.loads(connection.getresponse().read())["cameras"]
+    page.output.close()
+    connection.request("POST", "/api/cameras/door/off", headers={"Cookie": cookie})
+    answer = connection.getresponse()
+    assert answer.status == 503
+    assert answer.will_close
+    assert page.cameras["door"].switched == []
 
 
 def test_programs_say_the_password_with_each_request(locked: Page) -> None:

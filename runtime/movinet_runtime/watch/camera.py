@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Condition, Thread
@@ -30,7 +31,7 @@ from movinet_runtime.watch.config import CameraConfig
 from movinet_runtime.watch.events import EventMaker, WatchEvent
 from movinet_runtime.watch.motion import MotionGate
 from movinet_runtime.watch.output import CameraStatus, Output, Seen, State
-from movinet_runtime.watch.source import Keeper, watched
+from movinet_runtime.watch.source import Keeper, KeeperOfRun, watched
 
 RECENT = 50  # frames that rates and latencies are of
 Now = Callable[[], datetime]
@@ -91,6 +92,7 @@ class Camera:
         self._changed = Condition()
         self._closing, self._on = False, config.enabled
         self._run: LiveRun | None = None
+        self._let_go = False  # a run was stopped because nobody wanted it
         self._status = CameraStatus(config.name, "starting" if self._on else "off", now())
         self._stepped: float | None = None  # the last frame that the network saw
         self._times: deque[float] = deque(maxlen=RECENT)
@@ -140,6 +142,7 @@ class Camera:
     def _interrupt(self) -> None:
         if self._run is not None and not self._wanted():
             self._run.stop()
+            self._let_go = True
         self._changed.notify_all()
 
     @property
@@ -174,7 +177,9 @@ class Camera:
             self._end_events()
             if self._recorder is not None:
                 self._recorder.finish()
-            if not self._wanted():
+            # It may be wanted again, before the device was let go of: that is no loss.
+            let_go, self._let_go = self._let_go, False
+            if let_go or not self._wanted():
                 continue
             wait = FIRST_WAIT if self._status.frames > frames else min(2 * wait, LONGEST_WAIT)
             self._lose(reason)
@@ -194,9 +199,10 @@ class Camera:
         return "it ended"
 
     def _watch(self) -> None:
-        source = watched(self.config, self._recorder, self._say, self._clock)
+        keeper = None if self._recorder is None else KeeperOfRun(self._recorder)
+        source = watched(self.config, keeper, self._say, self._clock)
         run = source.sampled(self._rate)
-        with source, run:
+        with keeper or nullcontext(), source, run:
             with self._changed:
                 self._run = run
                 self._interrupt()  # it may have been closed meanwhile

@@ -1,6 +1,7 @@
 """``movinet watch``: cameras of a configuration, until it is stopped."""
 
 import sys
+from contextlib import suppress
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated
@@ -70,7 +71,7 @@ def watch(
     from movinet_runtime.watch.console import ConsoleOutput
     from movinet_runtime.watch.service import serve
 
-    serve(config, _read, _say, (ConsoleOutput(as_json),))
+    serve(config, _read, _say, (ConsoleOutput(as_json, _say),))
 
 
 def _asked() -> str:
@@ -88,4 +89,6 @@ def _read(path: Path) -> WatchConfig:
 
 
 def _say(line: str) -> None:
-    print(f"movinet: {line}", file=sys.stderr, flush=True)
+    """Say a line to people. That nobody hears it is no reason to end a camera's thread."""
+    with suppress(OSError, ValueError):
+        print(f"movinet: {line}", file=sys.stderr, flush=True)

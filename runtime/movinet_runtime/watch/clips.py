@@ -11,11 +11,13 @@ disk ends the clip that is written and no other is begun until there is room aga
 import json
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -34,7 +36,9 @@ from movinet_runtime.watch.packets import Encoder, Packet, PacketRing, Template
 from movinet_runtime.watch.retention import PART, clean, sweep
 from movinet_runtime.watch.worker import Worker
 
-QUEUE = 3000  # packets that wait for the disk: half a minute of four cameras
+QUEUE = 3000  # steps that wait for the disk: half a minute of packets of four cameras
+SWEEP = 3600.0  # seconds between two looks at what is too old, also when nothing happens
+JUMP = 5.0  # seconds by which a camera's times and their arrival may differ
 THUMBNAIL = 320  # pixels from left to right
 SLACK = 2.0  # seconds of packets beyond what an event needs to become certain
 
@@ -44,7 +48,7 @@ class _Recording:
     """A clip that is being kept, as the camera's thread sees it."""
 
     file: "_ClipFile"
-    began: float  # of the clock
+    began: float  # of the clock: when its first packet came
     open: set[str]  # ids of events that go on
     until: float = float("inf")  # of the clock, once nothing goes on
     handed: int = 0  # packets that the writer got
@@ -86,11 +90,9 @@ class CameraClips:
             recording = self._recording
             if recording is None:
                 return
-            self._hand(recording, packet)
+            self._hand(recording, [packet])
             longest = self._config.longest
-            if packet.at >= recording.until or (
-                longest and packet.at - recording.began >= longest + self._config.before
-            ):
+            if packet.at >= recording.until or (longest and packet.at - recording.began >= longest):
                 self.finish()
 
     def picture(self, image: NDArray[np.uint8], at: float) -> None:
@@ -146,40 +148,41 @@ class CameraClips:
         with self._lock:
             if self._recording is not None:
                 recording, self._recording = self._recording, None
-                self._writer.put(_Write(recording.file, recording.handed, None))
+                self._writer.put(_Write(recording.file, recording.handed, ()))
 
     def _begin(self, event: WatchEvent, image: NDArray[np.uint8], at: float) -> None:
         if self._template is None:
             return
-        began = at - event.duration
-        packets = self._ring.since(began - self._config.before)
+        # An event may have begun long before it is told: after quiet hours, or a cool-down.
+        early = at - event.duration - self._config.before
+        if self._config.longest:
+            early = max(early, at - self._config.longest / 2)
+        packets = self._ring.since(early)
         if not packets:
             return
-        first = event.began - timedelta(seconds=began - packets[0].at)
+        first = event.time - timedelta(seconds=at - packets[0].at)
         name = f"{self._camera.name}/{event.began:%Y%m%d-%H%M%S}-{event.id}.mp4"
         file = _ClipFile(self._config, name, self._camera.name, self._template, image, first)
-        self._recording = _Recording(file, began, {event.id})
-        for packet in packets:
-            self._hand(self._recording, packet)
+        self._recording = _Recording(file, packets[0].at, {event.id})
+        # In one step: a minute before an event may be more packets than the queue has places.
+        self._hand(self._recording, packets)
 
-    def _hand(self, recording: _Recording, packet: Packet) -> None:
-        self._writer.put(_Write(recording.file, recording.handed, packet))
-        recording.handed += 1
+    def _hand(self, recording: _Recording, packets: Sequence[Packet]) -> None:
+        self._writer.put(_Write(recording.file, recording.handed, tuple(packets)))
+        recording.handed += len(packets)
 
 
 @dataclass(frozen=True, eq=False)
 class _Write:
-    """A step of the writer: a packet of a clip by its number, or its end (None)."""
+    """A step of the writer: packets of a clip, the first by its number; none are its end."""
 
     file: "_ClipFile"
     number: int
-    packet: Packet | None
+    packets: tuple[Packet, ...]
 
 
 class ClipWriter:
     """Writes the clips of all cameras, deletes what is too old or too much.
-
-    What a killed process left behind is removed at the start.
 
     Args:
         config: how much, and where.
@@ -201,9 +204,19 @@ class ClipWriter:
         self._config, self._output, self._now, self._say = config, output, now, say
         with writing(config.folder):
             config.folder.mkdir(exist_ok=True)
-            clean(config.folder)
-            sweep(config, now())
-        self._worker: Worker[_Write] = Worker("clips", self._write, QUEUE, say)
+        self._swept = time.monotonic()
+        self._worker: Worker[Callable[[], None]] = Worker("clips", lambda step: step(), QUEUE, say)
+
+    def begin(self) -> None:
+        """Remove what a killed process left behind; nobody else writes there from now on."""
+        self._worker.put(partial(clean, self._config.folder, self._say))
+        self._worker.put(self._sweep)
+
+    def tick(self) -> None:
+        """Look at what is too old, once in a while; to be called often."""
+        if time.monotonic() - self._swept >= SWEEP:
+            self._swept = time.monotonic()
+            self._worker.put(self._sweep)
 
     def camera(self, camera: CameraConfig, rate: float) -> CameraClips:
         """Return what keeps the clips of a camera that is looked at so often a second."""
@@ -211,7 +224,7 @@ class ClipWriter:
 
     def put(self, step: _Write) -> None:
         """Queue a step."""
-        self._worker.put(step)
+        self._worker.put(partial(self._write, step))
 
     def close(self) -> None:
         """Write what is queued."""
@@ -226,19 +239,27 @@ class ClipWriter:
         file = step.file
         if file.failed:
             return
+        if not step.number:
+            self._sweep()  # what is too old may be the room that this one needs
         try:
             if step.number != file.written:
                 raise OutputError(f"cannot keep {file.name}: the disk is too slow")
-            if step.packet is not None:
-                file.write(step.packet)
+            for packet in step.packets:
+                file.write(packet)
+            if step.packets:
                 return
             clip = file.finish()
         except BaseException:
             file.abandon()
             raise
         self._output.clip(clip)
-        with writing(self._config.folder):
-            sweep(self._config, self._now())
+        self._sweep()
+
+    def _sweep(self) -> None:
+        try:
+            sweep(self._config, self._now(), self._say)
+        except OSError as error:  # no reason to keep no clip
+            self._say(f"cannot look for old clips: {error.strerror or error}")
 
 
 @dataclass(eq=False)
@@ -259,6 +280,7 @@ class _ClipFile:
     _stream: Any = None
     _first: float = 0.0
     _origin: int | None = None  # the camera's time at which the clip begins
+    _said: int = 0  # the camera's time of the last packet
     _last: int = -1
     _end: float = 0.0
 
@@ -304,8 +326,10 @@ class _ClipFile:
 
         arrived = round(Fraction(packet.at - self._first) / packet.time_base)
         said = packet.pts if packet.dts is None else packet.dts
-        if said is not None and self._origin is None:
-            self._origin = said - arrived
+        if said is not None:
+            if self._origin is None or self._jumped(said, arrived, packet.time_base):
+                self._origin = said - arrived
+            self._said = said
         origin = self._origin or 0
         if packet.dts is not None:
             dts = packet.dts - origin
@@ -319,6 +343,12 @@ class _ClipFile:
         one.is_keyframe, one.stream = packet.key, self._stream
         self._container.mux(one)
         self._end = packet.at
+
+    def _jumped(self, said: int, arrived: int, unit: Fraction) -> bool:
+        """Whether a camera's clock was set. Packets that only came late are no reason."""
+        jump = int(JUMP / unit)
+        away = self._origin is not None and abs(said - self._origin - arrived) > jump
+        return away and not -jump <= said - self._said <= jump
 
     def finish(self) -> Clip:
         """Complete video, picture and description, the last of which says that all are there.

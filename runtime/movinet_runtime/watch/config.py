@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
 from typing import cast
+from urllib.parse import urlsplit
 
 from movinet_runtime.decisions import EventTracker, Selection
 from movinet_runtime.description import FASTEST, Description
@@ -358,7 +359,7 @@ def _source(table: Table) -> str:
     if "://" in source:
         table.refuse("source", "an address begins with " + ", ".join(SCHEMES))
     path = table.path("source")
-    if not path.is_file():
+    if not table.finds("source", path.is_file):
         kinds = f"camera:N, picamera:N, /dev/videoN, {', '.join(SCHEMES)}"
         table.refuse("source", f"there is no file {path}, and cameras are {kinds}")
     return str(path)
@@ -400,7 +401,7 @@ def _lines(table: Table) -> LinesConfig:
     found = LinesConfig(
         _written(table, "file"),
         table.number("max_mb", 10.0, 0.0, above=True),
-        table.whole("keep", 5, 0, 1000),
+        table.whole("keep", 5, 1, 1000),
     )
     table.finish()
     return found
@@ -423,7 +424,7 @@ def _clips(table: Table) -> ClipsConfig:
 def _written(table: Table, key: str) -> Path:
     """Return a path that is written to: its parent must be there."""
     path = table.path(key)
-    if not path.parent.is_dir():
+    if not table.finds(key, path.parent.is_dir):
         table.refuse(key, f"there is no folder {path.parent}")
     return path
 
@@ -470,13 +471,21 @@ def _secret(table: Table, key: str) -> str:
     if env:
         if env not in os.environ:
             table.refuse(f"{key}_env", f"the environment has no {env}")
-        return os.environ[env]
+        return _printable(table, f"{key}_env", os.environ[env])
     if path is None:
         return ""
     try:
-        return path.read_text("utf-8").strip("\r\n")
+        secret = path.read_text("utf-8").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         table.refuse(f"{key}_file", f"cannot be read: {error}")
+    return _printable(table, f"{key}_file", secret)
+
+
+def _printable(table: Table, key: str, secret: str) -> str:
+    """Refuse a secret that no header can carry, without saying it."""
+    if re.search(r"[\x00-\x1f\x7f-\x9f]", secret):
+        table.refuse(key, "holds a line break or another control character")
+    return secret
 
 
 def _kinds(table: Table, default: Sequence[str]) -> tuple[str, ...]:
@@ -489,18 +498,35 @@ def _kinds(table: Table, default: Sequence[str]) -> tuple[str, ...]:
 def _webhook(table: Table) -> WebhookConfig:
     table.needed("url")
     url = table.text("url")
-    if not re.fullmatch(r"https?://[^/\s]+\S*", url):
-        table.refuse("url", "must be an http:// or https:// address")
+    if not _is_address(url):
+        table.refuse("url", "must be an http:// or https:// address, in ASCII")
+    if "@" in urlsplit(url).netloc:
+        table.refuse("url", "has a user in it; give authorization_env or authorization_file")
+    authorization = _secret(table, "authorization")
+    if any(ord(one) > 255 for one in authorization):
+        key = "authorization_env" if "authorization_env" in table else "authorization_file"
+        table.refuse(key, "holds a character that a header cannot")
     found = WebhookConfig(
         url,
         _kinds(table, ("start", "end")),
-        _secret(table, "authorization"),
+        authorization,
         table.number("timeout", 5.0, 0.0, 300.0, above=True),
         table.whole("retries", 5, 0, 100),
         table.whole("queue", 200, 1, 100_000),
     )
     table.finish()
     return found
+
+
+def _is_address(url: str) -> bool:
+    """Whether urllib can ask there."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    there = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+    return there and url.isascii() and url.isprintable() and " " not in url
 
 
 def _command(table: Table) -> CommandConfig:

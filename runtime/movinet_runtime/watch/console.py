@@ -1,10 +1,19 @@
-"""Events on standard output, as text or JSON lines."""
+"""Events on standard output, as text or JSON lines.
+
+A thread prints: lines stay whole, and a reader that stands still costs lines and no pictures.
+"""
 
 import json
+import os
+import sys
 
 from movinet_runtime.outputs.output import printable, printing
+from movinet_runtime.sources.source import Say
 from movinet_runtime.watch.events import WatchEvent
 from movinet_runtime.watch.output import CameraStatus, Clip, Output
+from movinet_runtime.watch.worker import Worker
+
+QUEUE = 1000  # lines that wait for a reader
 
 
 class ConsoleOutput(Output):
@@ -12,11 +21,13 @@ class ConsoleOutput(Output):
 
     Args:
         as_json: JSON lines, ``{"event": ...}``, ``{"clip": ...}``, ``{"status": ...}``.
+        say: told what goes wrong.
     """
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, say: Say) -> None:
         self._as_json = as_json
         self._gone = False
+        self._worker: Worker[str] = Worker("standard output", self._write, QUEUE, say)
 
     def event(self, event: WatchEvent) -> None:
         """See :meth:`Output.event`."""
@@ -42,11 +53,25 @@ class ConsoleOutput(Output):
             what = f"{status.camera}  {status.state}{why}"
             self._print(f"{status.since:%Y-%m-%d %H:%M:%S}  {what}")
 
+    def close(self) -> None:
+        """See :meth:`Output.close`."""
+        self._worker.close()
+
     def _print(self, line: str) -> None:
+        self._worker.put(line if self._as_json else printable(line))
+
+    def _write(self, line: str) -> None:
+        """Write past Python's buffer: its lock, held by a thread that hangs, aborts the end.
+
+        Raises:
+            OutputError: its disk is full ...
+        """
         if self._gone:
             return
+        left = f"{line}\n".encode(sys.stdout.encoding or "utf-8", "replace")
         try:
             with printing():
-                print(line if self._as_json else printable(line), flush=True)
+                while left:
+                    left = left[os.write(sys.stdout.fileno(), left) :]
         except BrokenPipeError:  # nobody reads it any more: watching goes on
             self._gone = True

@@ -54,7 +54,7 @@ class WatchEvent:
     clip: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, with times as ISO 8601 with zone; ``id`` and ``kind`` name a message once."""
+        """All of it, times as ISO 8601 with zone; ``id``, ``kind`` and ``time`` name a message."""
         values = asdict(self)
         for key in ("time", "began", "ended"):
             moment = values[key]
@@ -69,6 +69,7 @@ class _Open:
     """An action that goes on."""
 
     began: float
+    wall: datetime  # the same; a clock that is set meanwhile does not change it
     told: float | None = None  # when outputs heard of it last; None: it waits for its time
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     total: float = 0.0
@@ -138,7 +139,7 @@ class EventMaker:
         ends = []
         for event in events:
             if event.kind == "start":
-                self._open[event.label] = _Open(event.time)
+                self._open[event.label] = _Open(event.time, wall(event.time))
                 continue
             one = self._open.pop(event.label)
             if one.told is not None:
@@ -155,7 +156,7 @@ class EventMaker:
             self._camera.name,
             label,
             wall(self._time),
-            wall(one.began),
+            one.wall,
             None if ended is None else wall(ended),
             (self._time if ended is None else ended) - one.began,
             float(self._probabilities[self._places[label]]),

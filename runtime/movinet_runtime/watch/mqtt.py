@@ -6,7 +6,7 @@
     connection lost .. back   states    settle, or Home Assistant's "online"   events
 
 One thread speaks to the broker, with a client of paho's for each connection. An event that was
-sent when the connection broke is sent again with the same id and kind (QoS 1), by which
+sent when the connection broke is sent again with the same id, kind and time (QoS 1), by which
 whoever got it already knows it.
 """
 
@@ -47,12 +47,14 @@ class MqttOutput(Output):
     Args:
         config: of the broker.
         say: told of connections, lost ones and what was left out.
+        old: closed before the first connection, lest its goodbye follows our hello; what it did
+            not deliver is ours to deliver.
 
     Raises:
         MissingPackageError: paho-mqtt is not installed.
     """
 
-    def __init__(self, config: MqttConfig, say: Say) -> None:
+    def __init__(self, config: MqttConfig, say: Say, old: "MqttOutput | None" = None) -> None:
         try:
             import paho.mqtt.client as paho
         except ImportError as error:
@@ -71,6 +73,10 @@ class MqttOutput(Output):
         self._settled = 0.0  # when events may go, seconds of time.monotonic()
         self._connected = self._closing = self._again = False
         self.dropped = 0
+        self._old = old
+        self._heir: MqttOutput | None = None
+        if old is not None:
+            self._states = old.label_states(config.prefix)
         self._thread = Thread(target=self._work, daemon=True, name="mqtt")
         self._thread.start()
 
@@ -107,6 +113,9 @@ class MqttOutput(Output):
         topics = Topics(self._config.prefix, event.camera)
         payload = json.dumps({"event_type": event.kind, **event.as_json()}, ensure_ascii=False)
         with self._changed:
+            if self._heir is not None:  # of a camera that was not told of it in time
+                self._heir.event(event)
+                return
             if len(self._events) == self._config.queue:
                 self._events.popleft()
                 self.dropped += 1
@@ -151,11 +160,34 @@ class MqttOutput(Output):
             self._tell_status(status)
 
     def close(self) -> None:
-        """Deliver what waits, say goodbye."""
+        """Deliver what waits, say goodbye, for each camera too: the next start may not know it."""
         with self._changed:
+            for name in self._cameras:
+                topics = Topics(self._config.prefix, name)
+                self._state(topics.of("status"), OFFLINE.encode())
             self._closing = True
             self._changed.notify_all()
         self._thread.join(2 * DRAIN)
+
+    def label_states(self, prefix: str) -> dict[str, bytes]:
+        """The states of labels, under another prefix: events that go on are still told there."""
+        with self._changed:
+            own = f"{self._config.prefix}/"
+            return {
+                prefix + topic[len(own) - 1 :]: payload
+                for topic, payload in self._states.items()
+                if topic.startswith(own) and "/label/" in topic and payload
+            }
+
+    def leave(self, prefix: str, heir: "MqttOutput") -> list[tuple[str, bytes]]:
+        """Close, and give up what was not delivered, under another prefix; more is the heir's."""
+        self.close()
+        with self._changed:
+            self._heir = heir
+            own = len(self._config.prefix)
+            left = [(prefix + topic[own:], payload) for topic, payload in self._events]
+            self._events.clear()
+        return left
 
     def _tell_status(self, status: CameraStatus) -> None:
         topics = Topics(self._config.prefix, status.camera)
@@ -173,6 +205,7 @@ class MqttOutput(Output):
     # What the thread does.
 
     def _work(self) -> None:
+        self._take_over()
         wait, said = FIRST_WAIT, ""
         while not self._over():
             client = None
@@ -195,6 +228,17 @@ class MqttOutput(Output):
                 pause = wait * random.uniform(0.5, 1.0)  # noqa: S311
                 self._changed.wait_for(lambda: self._closing, pause)
             wait = min(2 * wait, LONGEST_WAIT)
+
+    def _take_over(self) -> None:
+        """Let the old one say goodbye; its events come before those that came meanwhile."""
+        if self._old is not None:
+            left = self._old.leave(self._config.prefix, self)
+            self._old = None
+            with self._changed:
+                self._events.extendleft(reversed(left))
+                while len(self._events) > self._config.queue:
+                    self._events.popleft()
+                    self.dropped += 1
 
     def _over(self) -> bool:
         return self._closing

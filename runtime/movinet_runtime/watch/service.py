@@ -11,7 +11,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import Any
 
 from movinet_runtime.classifier import StreamModel
 from movinet_runtime.errors import ModelFileError, MovinetError
-from movinet_runtime.files import writing
 from movinet_runtime.sources.source import Say
 from movinet_runtime.watch.camera import Camera, Recorder
 from movinet_runtime.watch.config import CameraConfig, WatchConfig, WebConfig
@@ -32,7 +31,7 @@ TICK = 1.0  # seconds between two looks at the cameras
 STUCK = 60.0  # seconds in which no step, picture and output together can take
 ALIVE = "MOVINET_ALIVE"  # names a file that is as new as the last tick: for containers
 STOPS, RELOAD = ("SIGTERM", "SIGINT"), "SIGHUP"
-# Of the configuration, an output each; those that may be refused come first.
+# Of the configuration, an output each.
 SECTIONS = ("lines", "web", "webhook", "command", "mqtt")
 
 
@@ -90,6 +89,8 @@ class Service:
     def tick(self) -> None:
         """Tell the watchdog that all is well, if it is."""
         stuck = self.stuck()
+        if self._clips is not None:
+            self._clips.tick()
         if stuck is None:
             notify("WATCHDOG=1")
             alive = os.environ.get(ALIVE)
@@ -101,35 +102,44 @@ class Service:
             self._say(f"{stuck} is stuck; the watchdog is told no more")
 
     def _apply(self, config: WatchConfig) -> None:
+        """Make all that may fail first, then exchange it, then close what it replaces."""
+        clips_change = config.clips != self.config.clips or self._clips is None
         engines = (config.threads, config.engine)
         changed = engines != (self.config.threads, self.config.engine)
         changed = changed or config.clips != self.config.clips
-        gone = {
+        kept = {
             name: camera
             for name, camera in self.cameras.items()
-            if changed or config.cameras.get(name) != camera.config
+            if not changed and config.cameras.get(name) == camera.config
         }
-        # What may fail comes before what cannot be taken back.
         loaded = {name: self._model(one, config) for name, one in config.cameras.items()}
-        if config.clips is not None:
-            with writing(config.clips.folder):
-                config.clips.folder.mkdir(exist_ok=True)
-        self._set_outputs(config)
-        self._stop(list(gone.values()))
-        self.cameras = {name: c for name, c in self.cameras.items() if name not in gone}
-        if config.clips != self.config.clips or self._clips is None:
-            self._set_clips(config)
-        begun = []
-        for name, one in config.cameras.items():
-            if name not in self.cameras:
-                recorder = self._recorder(one, loaded[name])
-                self.cameras[name] = Camera(one, loaded[name], self.hub, recorder, self._say)
-                begun.append(self.cameras[name])
+        clips, old_clips = self._clips, None
+        if clips_change:
+            clips, old_clips = self._writer(config), self._clips
+        try:
+            begun = {
+                name: self._camera(one, loaded[name], clips)
+                for name, one in config.cameras.items()
+                if name not in kept
+            }
+            outputs = self._made(config)
+        except BaseException:
+            if clips_change and clips is not None:
+                clips.close()
+            raise
+        self._exchange(outputs)
+        self._stop([camera for name, camera in self.cameras.items() if name not in kept])
+        if old_clips is not None:
+            old_clips.close()
+        if clips_change and clips is not None:
+            clips.begin()  # not before the old one is done: it takes over the folder
+        self._clips = clips
+        self.cameras = {name: (kept | begun)[name] for name in config.cameras}
         self.config = config
         used = {id(model) for model in loaded.values()}
         self._models = {key: m for key, m in self._models.items() if id(m) in used}
         self.hub.cameras(self.cameras)
-        for camera in begun:
+        for camera in begun.values():
             camera.start()
 
     def _model(self, camera: CameraConfig, config: WatchConfig) -> StreamModel:
@@ -143,50 +153,72 @@ class Service:
             self._models[key] = StreamModel(camera.model, config.threads, engine=config.engine)
         return self._models[key]
 
-    def _set_outputs(self, config: WatchConfig) -> None:
-        """Exchange the outputs whose section changed; a new one first, lest it cannot be made."""
+    def _made(self, config: WatchConfig) -> dict[str, tuple[Any, Output]]:
+        """Make the outputs whose section changed, beside those that stay.
+
+        A port has one listener, so that a page that keeps its port is closed before the new one
+        is made, and made again if that fails. It comes after what may be refused; MQTT, which
+        takes over from the old one, comes last.
+        """
+        found, made = {}, []
+        before = self._outputs
+        wanted = {one: getattr(config, one) for one in SECTIONS if getattr(config, one) is not None}
+        late = [one for one in ("web", "mqtt") if one in before and one in wanted]
         try:
-            for name in SECTIONS:
-                self._set_output(name, getattr(config, name))
-        finally:
-            made = (output for _, output in self._outputs.values())
-            self.hub.outputs = (*self._always, *made)
+            for name in [*(one for one in wanted if one not in late), *late]:
+                section: Any
+                section, old = before.get(name, (None, None))
+                if wanted[name] == section and old is not None:
+                    found[name] = section, old
+                    continue
+                if name == "web" and old is not None and section.port == wanted[name].port:
+                    one = self._page(wanted[name], section, old)
+                else:
+                    one = _output(name, wanted[name], self._say, old)
+                found[name] = wanted[name], one
+                made.append(one)
+        except BaseException:
+            for one in made:
+                one.close()
+            raise
+        return {name: found[name] for name in wanted}
 
-    def _set_output(self, name: str, section: Any) -> None:
-        before, old = self._outputs.get(name, (None, None))
-        if section == before:
-            return
-        # A broker's goodbye is not to follow the new one's hello; a port has one listener.
-        early = name == "mqtt" or (name == "web" and section and _port(section) == _port(before))
-        if early and old is not None:
-            old.close()
-        if section is None:
-            del self._outputs[name]
-        else:
-            try:
-                self._outputs[name] = section, _output(name, section, self._say)
-            except MovinetError:
-                if early and old is not None:  # it goes on as before
-                    self._outputs[name] = before, _output(name, before, self._say)
-                    self._outputs[name][1].cameras(self.cameras)
-                raise
-        if not early and old is not None:
-            old.close()
+    def _page(self, wanted: WebConfig, before: WebConfig, old: Output) -> Output:
+        """Make a page on the port of the old one; the old one is made again if that fails."""
+        old.close()
+        try:
+            return _output("web", wanted, self._say)
+        except MovinetError:
+            again = _output("web", before, self._say)
+            again.cameras(self.cameras)
+            self._outputs["web"] = before, again
+            self._tell_hub()
+            raise
 
-    def _set_clips(self, config: WatchConfig) -> None:
-        if self._clips is not None:
-            self._clips.close()
-            self._clips = None
-        if config.clips is not None:
-            from movinet_runtime.watch.clips import ClipWriter
+    def _exchange(self, outputs: Mapping[str, tuple[Any, Output]]) -> None:
+        """Tell the new outputs from now on, then close those that are not told any more."""
+        before, self._outputs = self._outputs, dict(outputs)
+        self._tell_hub()
+        kept = [output for _, output in outputs.values()]
+        for _, old in before.values():
+            if old not in kept:
+                old.close()
 
-            self._clips = ClipWriter(config.clips, self.hub, self._say)
+    def _tell_hub(self) -> None:
+        self.hub.outputs = (*self._always, *(output for _, output in self._outputs.values()))
 
-    def _recorder(self, camera: CameraConfig, model: StreamModel) -> Recorder | None:
-        if self._clips is None or not camera.clips:
+    def _writer(self, config: WatchConfig) -> Any:
+        if config.clips is None:
             return None
-        recorder: Recorder = self._clips.camera(camera, camera.rate or model.fps)
-        return recorder
+        from movinet_runtime.watch.clips import ClipWriter
+
+        return ClipWriter(config.clips, self.hub, self._say)
+
+    def _camera(self, camera: CameraConfig, model: StreamModel, clips: Any) -> Camera:
+        recorder: Recorder | None = None
+        if clips is not None and camera.clips:
+            recorder = clips.camera(camera, camera.rate or model.fps)
+        return Camera(camera, model, self.hub, recorder, self._say)
 
     def _stop(self, cameras: list[Camera]) -> None:
         """Stop cameras side by side: one that hangs costs seconds, not each of them."""
@@ -199,8 +231,11 @@ class Service:
                         self._say(f"{camera.config.name} does not stop; it is left behind")
 
 
-def _output(name: str, section: Any, say: Say) -> Output:
-    """Make the output of a section; libraries are loaded for those that are wanted."""
+def _output(name: str, section: Any, say: Say, old: Output | None = None) -> Output:
+    """Make the output of a section, which may take over from an old one.
+
+    Libraries are loaded for those that are wanted.
+    """
     if name == "lines":
         return LinesOutput(section, say)
     if name == "webhook":
@@ -217,11 +252,7 @@ def _output(name: str, section: Any, say: Say) -> Output:
         return WebOutput(section, say)
     from movinet_runtime.watch.mqtt import MqttOutput
 
-    return MqttOutput(section, say)
-
-
-def _port(web: WebConfig | None) -> int | None:
-    return None if web is None else web.port
+    return MqttOutput(section, say, old if isinstance(old, MqttOutput) else None)
 
 
 def serve(
@@ -257,7 +288,7 @@ def _reload(service: Service, path: Path, read: Callable[[Path], WatchConfig], s
     try:
         service.reload(read(path))
         say(f"{path} is in force")
-    except MovinetError as error:
+    except (MovinetError, OSError) as error:
         say(f"goes on as before: {error}")
     notify("READY=1")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from threading import Condition
+from threading import Condition, Lock
 from typing import Any, Protocol
 
 from movinet_runtime.errors import SourceError
@@ -34,6 +34,36 @@ class Keeper(Protocol):
 
     def keep(self, packet: Packet) -> None:
         """A packet came."""
+
+
+class KeeperOfRun(Keeper):
+    """Hands on what a run brings while it is entered.
+
+    A reader that hangs is left behind, and may come back when another one has begun.
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper: Keeper | None = keeper
+        self._lock = Lock()
+
+    def __enter__(self) -> "KeeperOfRun":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._keeper = None
+
+    def opened(self, template: Template | None) -> None:
+        """See :class:`Keeper`."""
+        with self._lock:
+            if self._keeper is not None:
+                self._keeper.opened(template)
+
+    def keep(self, packet: Packet) -> None:
+        """See :class:`Keeper`."""
+        with self._lock:
+            if self._keeper is not None:
+                self._keeper.keep(packet)
 
 
 def watched(camera: CameraConfig, keeper: Keeper | None, say: Say, clock: Clock) -> LiveSource:

@@ -195,14 +195,24 @@ class Table:
         if key not in self:
             return None
         path = self.path(key)
-        if not path.is_file():
+        if not self.finds(key, path.is_file):
             self.refuse(key, f"there is no file {path}")
         return path
+
+    def finds(self, key: str, look: Callable[[], bool]) -> bool:
+        """Return what a look at the disk says; refuse the key where it cannot be looked."""
+        try:
+            return look()
+        except OSError as error:
+            self.refuse(key, f"cannot look there: {error.strerror or error}")
 
     def path(self, key: str) -> Path:
         """Return a path that must be given; relative ones begin at the document."""
         self.needed(key)
-        return self.document.path.absolute().parent / Path(self.text(key)).expanduser()
+        try:
+            return self.document.path.absolute().parent / Path(self.text(key)).expanduser()
+        except RuntimeError as error:
+            self.refuse(key, f"is no path: {error}")
 
     def table(self, key: str, base: "Table | None" = None) -> "Table":
         """Return the table under a key, an empty one where there is none."""

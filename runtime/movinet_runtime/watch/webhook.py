@@ -48,8 +48,10 @@ class WebhookOutput(Output):
                 wait = min(2 * wait, LONGEST_WAIT)
             try:
                 self._post(event)
-            except (OSError, HTTPException, ValueError) as error:
+            except OSError as error:
                 reason = str(error)
+            except (HTTPException, ValueError) as error:
+                reason = type(error).__name__  # its text may hold what was sent, such as a secret
             else:
                 return
         raise OutputError(

@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import BoundedSemaphore, Thread
@@ -228,6 +227,9 @@ class Handler(BaseHTTPRequestHandler):
             body = self._body()
             self.connection.settimeout(SEND)
             path = self._path()
+            if self.server.state.closed:  # a connection that outlives it, and its passwords
+                self.close_connection = True
+                raise Refused(503, "this page is closed")
             self._check_host()
             answer(path, body)
         except Refused as refused:
@@ -289,11 +291,12 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(403, "it comes from another page")
 
     def _token(self) -> str:
-        try:
-            found = SimpleCookie(self.headers.get("Cookie", "")).get(COOKIE)
-        except CookieError:
-            return ""
-        return "" if found is None else found.value
+        """Return our cookie. The library reads none where another one on this host is odd."""
+        for one in self.headers.get("Cookie", "").split(";"):
+            name, _, value = one.strip().partition("=")
+            if name == COOKIE:
+                return value
+        return ""
 
     def _admitted(self) -> bool:
         sessions = self.server.sessions
@@ -426,6 +429,9 @@ class Handler(BaseHTTPRequestHandler):
                 return
             if newer.number == known:
                 # A connection whose client is gone is found by writing only; the same again.
+                # Without any picture there is nothing to write: who still wants one asks again.
+                if not known:
+                    return
                 known = 0
                 continue
             known, picture = newer.picture()

@@ -147,7 +147,8 @@ class PageState(Output):
             for path in found:
                 with suppress(OSError, ValueError, LookupError, TypeError):
                     for event in json.loads(path.read_text("utf-8"))["events"]:
-                        self._remember(event | {"id": str(event["id"])}, True)
+                        # A clip of its longest was complete before its events ended.
+                        self._remember(event | {"id": str(event["id"]), "kind": "end"}, True)
 
     # What readers get.
 
