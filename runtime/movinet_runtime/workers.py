@@ -28,6 +28,7 @@ from typing import Any, Generic, TypeVar
 from movinet_runtime.engines import physical_cores
 from movinet_runtime.errors import MissingPackageError, UsageError, WorkersError
 from movinet_runtime.install import install_hint
+from movinet_runtime.quiet import hide_native_messages_at_exit
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -163,7 +164,8 @@ class _Process:
 
 
 def _begin() -> None:
-    """Leave signals of the terminal to the parent, and never outlive it."""
+    """Leave signals of the terminal to the parent, say nothing, and never outlive it."""
+    hide_native_messages_at_exit()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
