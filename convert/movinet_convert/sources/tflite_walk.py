@@ -13,7 +13,7 @@ Constants that are multiplied with or added to a convolution's output are folded
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -60,6 +60,24 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class _Tap:
+    """A frame, its weight in each channel, and the sum with a convolution over others.
+
+    See :mod:`movinet_convert.quantize.taps`.
+    """
+
+    frame: str
+    weights: NDArray[Any]
+    output: str
+
+    def joined(self, past: Linear, origins: Origins) -> Linear:
+        """Return the convolution over all of the frames."""
+        newest = self.weights.reshape(1, 1, -1, 1).astype(np.float32)
+        kernel = np.concatenate([past.kernel, newest])
+        return replace(past, kernel=kernel, origins=origins, after=self.output)
+
+
+@dataclass(frozen=True)
 class Found:
     """What was read out of a graph.
 
@@ -91,13 +109,18 @@ class Walk:
         origins: dict[str, Origins] = {self.image: frozenset({IMAGE})}
         self.linears: list[Linear] = []
         nothing: Origins = frozenset()
+        sums: dict[str, Origins] = {}  # of convolutions whose newest tap is a product
         for op in graph.ops:
             sources = nothing.union(*(origins.get(tensor, nothing) for tensor in op.inputs))
             if op.kind in CONVOLUTIONS and self._value(op.inputs[1]) is not None:
                 origins |= dict.fromkeys(op.outputs, frozenset({len(self.linears)}))
-                self.linears.append(self._linear(op, origins.get(op.inputs[0], nothing)))
+                linear = self._linear(op, origins.get(op.inputs[0], nothing))
+                if not linear.origins and linear.depthwise and (tap := self._newest_tap(linear)):
+                    linear = tap.joined(linear, origins.get(tap.frame, nothing))
+                    sums[linear.after] = frozenset({len(self.linears)})
+                self.linears.append(linear)
             else:
-                origins |= dict.fromkeys(op.outputs, sources)
+                origins |= {tensor: sums.get(tensor, sources) for tensor in op.outputs}
         self.origins = origins
         self.used: set[int] = set()
 
@@ -179,6 +202,22 @@ class Walk:
             after,
             self._clips(self.writers[after]),
         )
+
+    def _newest_tap(self, past: Linear) -> "_Tap | None":
+        """Find the product that is added to a convolution over past frames alone."""
+        add = next(self.behind(past.after), None)
+        if add is None or add.kind != "ADD" or len({*add.inputs}) != 2:
+            return None
+        (tensor,) = {*add.inputs} - {past.after}
+        product = self.writers.get(tensor)
+        while product is not None and product.kind == "RESHAPE":
+            product = self.writers.get(product.inputs[0])
+        if product is None or product.kind != "MUL":
+            return None
+        for frame in product.inputs:
+            if (weights := self.constant_with(product, frame)) is not None:
+                return _Tap(frame, weights, add.outputs[0])
+        return None
 
     def _affine(self, op: Op) -> tuple[NDArray[Any], NDArray[Any], str]:
         """Multiply up the constants behind an operator, as far as they are its alone."""
