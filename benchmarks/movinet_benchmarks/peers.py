@@ -235,6 +235,12 @@ def _with_interval(row: Mapping[str, Any], key: str) -> str:
     return f"{row[key]:.2f}" + (f" ({low_high[0]:.2f}–{low_high[1]:.2f})" if low_high else "")
 
 
+def _ours(name: str) -> str:
+    """Return the variant of ours that has a model's colour: it, of its name, or beside it."""
+    theirs = name.removeprefix("reference ")
+    return theirs if theirs in VARIANTS else next(o for o, t in VARIANTS.items() if t == theirs)
+
+
 def picture(results: Mapping[str, Any], path: Path) -> None:
     """Draw fidelity over instructions for each board: the upper left corner is best."""
     figure = new_figure(11, 4.8)
@@ -243,7 +249,7 @@ def picture(results: Mapping[str, Any], path: Path) -> None:
         for name, row in results["models"].items():
             if core not in row or "short_db" not in row:
                 continue
-            variant = name.removeprefix("reference ")
+            variant = _ours(name)
             axes.scatter(
                 row[core],
                 min(row["short_db"], row["long_db"], 60.0),
