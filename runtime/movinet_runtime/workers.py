@@ -120,6 +120,17 @@ def results(
         yield from _on_processes(count, function, tasks)
 
 
+def in_order(found: Iterable[tuple[int, R]]) -> Iterator[R]:
+    """Yield results in the order of their tasks; what comes early waits in memory."""
+    early: dict[int, R] = {}
+    turn = 0
+    for index, result in found:
+        early[index] = result
+        while turn in early:
+            yield early.pop(turn)
+            turn += 1
+
+
 def local_processes(where: str) -> int | None:
     """Return how many processes of this machine a place means; None: it is a cluster.
 
