@@ -3,10 +3,19 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from movinet_convert import flatbuffer, stream_graph
+from movinet_convert.export import _statistics
+from movinet_convert.parameters import random_weights
+from movinet_convert.quantize import TRANSFORMS, Statistics
+from movinet_convert.quantize.calibration import Clips, drawn_clips, second_moments
+from movinet_convert.sources import load_weights
+from movinet_models.family import lookup
 from movinet_models.figures import drawn
 from movinet_runtime.outputs.video import save_frames
 from movinet_runtime.workers import in_order
@@ -37,6 +46,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with cluster(tmp_path_factory.mktemp("cluster")) as (file, _):
+        yield file
+
+
+@pytest.fixture(scope="module")
 def judged(clips: Path, stream_model: Path) -> tuple[list[object], str]:
     """A command in all modes, runs shorter than the clips, and what it prints in one process."""
     command: list[object] = ["accuracy", stream_model, "--data", clips, "--stream", 3, "--json"]
@@ -58,18 +73,16 @@ def test_accuracy_is_the_same_on_workers(judged: tuple[list[object], str]) -> No
 
 
 def test_accuracy_is_the_same_on_dask(
-    judged: tuple[list[object], str], clips: Path, tmp_path: Path
+    judged: tuple[list[object], str], clips: Path, scheduler: Path, tmp_path: Path
 ) -> None:
     command, alone = judged
     there = tmp_path / "there"
     there.symlink_to(clips)
-    with cluster(tmp_path) as (scheduler, _):
-        done = movinet(*command, "--on", scheduler, "--path-map", f"{clips}={there}")
-        assert done.stdout == alone
-        assert str(there) in done.stderr  # where the worker could not read it
-        refused = movinet(*command, "--on", scheduler, "--path-map", f"{command[1]}=/no", code=2)
-        (line,) = refused.stderr.splitlines()[-1:]
-        assert "the model with sha256 not there" in line
+    done = movinet(*command, "--on", scheduler, "--path-map", f"{clips}={there}")
+    assert done.stdout == alone
+    assert str(there) in done.stderr  # where the worker could not read it
+    refused = movinet(*command, "--on", scheduler, "--path-map", f"{command[1]}=/no", code=2)
+    assert "the model with sha256 not there" in refused.stderr.splitlines()[-1]
 
 
 def test_a_bad_place_is_one_line(judged: tuple[list[object], str]) -> None:
@@ -97,8 +110,67 @@ def test_label_names_classes_from_a_file(clips: Path, tmp_path: Path) -> None:
         "green",
         "blue",
     }
-    assert label(*arguments, "--resume")["skipped_pieces"] == 1
     names.write_text("rot\ngrün\nblau\n")
     assert label(*arguments, "--resume")["skipped_pieces"] == 0
     names.write_text("red\n")
     assert "1 labels" in label(*arguments, code=2)["said"]
+
+
+def test_verify_is_the_same_on_workers(clips: Path, tmp_path: Path) -> None:
+    spec = lookup("t0-stream").at(64)
+    graph = stream_graph.build(spec, random_weights(spec, 6))
+    files = [tmp_path / f"{variant}.tflite" for variant in ("float32", "dynamic", "dynamic-si8")]
+    for path in files:
+        content = flatbuffer.serialize(TRANSFORMS[path.stem](graph, Statistics()), path.stem, {})
+        path.write_bytes(content)
+    command: list[object] = ["verify", *files[1:], "--against", files[0], "--long-frames", 40]
+    command += ["--json", "--clips", clips / "action 0" / "0.gif"]
+    command += ["--clips", clips / "action 1" / "1.gif"]
+    alone = movinet(*command).stdout
+    assert [len(row["states"]) > 0 for row in json.loads(alone)] == [False, True]
+    assert movinet(*command, "--on", 2).stdout == alone
+    broken = clips / "action 1" / "broken.gif"
+    (line,) = movinet(*command, "--clips", broken, "--on", 1, code=2).stderr.splitlines()
+    assert "broken.gif" in line
+
+
+def test_calibration_is_the_same_on_workers(clips: Path) -> None:
+    """From clips to files; without Keras, which would take a minute."""
+    some = [str(clips / "action 0" / "*.gif"), str(clips / "action 1" / "1.gif")]
+    spec, variants = lookup("a0lite-stream").at(64), ("dynamic", "int8")
+    loaded = load_weights("random", spec)
+    graph = stream_graph.build(spec, loaded.weights, loaded.hard_sigmoid)
+
+    def files(where: str | None) -> list[bytes]:
+        found, *_ = _statistics(graph, spec, loaded, {*variants}, some, print, where)
+        assert found.moments
+        assert found.ranges
+        return [flatbuffer.serialize(TRANSFORMS[one](graph, found), one, {}) for one in variants]
+
+    alone = files(None)
+    assert files("2") == alone
+    plain = flatbuffer.serialize(TRANSFORMS["dynamic"](graph, Statistics()), "dynamic", {})
+    assert alone[0] != plain
+
+
+def test_calibration_needs_no_disk_of_ours(scheduler: Path) -> None:
+    spec = lookup("t0-stream").at(32)
+    graph = stream_graph.build(spec, random_weights(spec, 4))
+    seen = drawn_clips((32, 32), 5.0)
+    seen = Clips([clip[:4] for clip in seen.clips[:3]], seen.names[:3], [])
+    alone = second_moments(graph, seen)
+    found = second_moments(graph, seen, where=str(scheduler))
+    assert alone.keys() == found.keys()
+    for name, moments in alone.items():
+        np.testing.assert_array_equal(found[name], moments)
+
+
+def test_a_place_that_changes_nothing_is_refused(tmp_path: Path) -> None:
+    command = ["export", "t0-stream", "-w", "random", "-o", tmp_path / "x.tflite", "-q"]
+    for options, message in (
+        (["dynamic", "--on", "moon"], NOWHERE),
+        (["float32", "--on", "2"], "--on is for quantized variants"),
+        (["dynamic", "--calibrate", "none", "--on", "2"], "--on is for calibration"),
+    ):
+        (line,) = movinet(*command, *options, code=2).stderr.splitlines()
+        assert message in line

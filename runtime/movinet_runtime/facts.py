@@ -46,6 +46,7 @@ def ordered_results(
     tasks: Iterable[T],
     models: Sequence[tuple[str, str]] = (),
     code: Sequence[str] = CODE,
+    last_first: bool = False,
 ) -> Iterator[R | Lost]:
     """Run a function on each task, and yield results in the order of the tasks.
 
@@ -53,13 +54,28 @@ def ordered_results(
         where, function, tasks: see :func:`movinet_runtime.workers.results`.
         models: paths here and as workers see them, for the facts.
         code: packages of ours that workers must have as they are here.
+        last_first: the first task's result is yielded last: it lasts longest, and begins first.
 
     Raises:
         WorkersError, UsageError, MissingPackageError: see there.
     """
     there = partial(facts, *(path for _, path in models), code=code)
     here = facts(*(path for path, _ in models), code=code)
-    return in_order(results(where, function, tasks, there, here))
+    found = results(where, function, tasks, there, here)
+    if not last_first:
+        yield from in_order(found)
+        return
+    last: list[R | Lost] = []
+
+    def others() -> Iterator[tuple[int, R | Lost]]:
+        for index, result in found:
+            if index:
+                yield index - 1, result
+            else:
+                last.append(result)
+
+    yield from in_order(others())
+    yield from last
 
 
 def _content(path: Path) -> str:

@@ -28,6 +28,7 @@ from typing import Any, Generic, TypeVar
 from movinet_runtime.engines import physical_cores
 from movinet_runtime.errors import MissingPackageError, UsageError, WorkersError
 from movinet_runtime.install import install_hint
+from movinet_runtime.quiet import hide_native_messages_at_exit
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -174,8 +175,9 @@ class _Process:
 
 
 def _begin() -> None:
-    """Leave signals of the terminal to the parent, and never outlive it."""
+    """Leave signals of the terminal to the parent, never outlive it, and end in silence."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hide_native_messages_at_exit()
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
