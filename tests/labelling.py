@@ -105,7 +105,8 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[tuple[Path, list[Any]]]:
     local = ("--host", "127.0.0.1", "--no-dashboard")
     dask = [sys.executable, "-m", "dask"]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    quiet["env"] = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}  # for tasks below
+    places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]  # of tasks below
+    quiet["env"] = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
     begin = [*dask, "scheduler", "--port", "0", "--scheduler-file", str(file), *local]
     running = [subprocess.Popen(begin, cwd=folder, **quiet)]
     try:

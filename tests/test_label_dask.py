@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from movinet_runtime import WorkersError
-from movinet_runtime.archive.work import facts
+from movinet_runtime.facts import facts
 from movinet_runtime.workers import Lost, results
 from tests import labelling
 from tests.labelling import archive, cluster, killed_at, label

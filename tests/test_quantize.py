@@ -240,7 +240,7 @@ def test_moments_are_those_of_the_streams() -> None:
     frames = list(moving_noise((32, 32), 6))
     clips = Clips([frames[:3], frames[3:]], ["a", "b"], [])
     name = "block1_layer0/gated"
-    seen = [values[name] for values in observed(graph, [name], clips.streams())]
+    seen = [values[name] for values in observed(graph, [name], [*clips.clips, *clips.joined()])]
     assert len(seen) == 12  # each clip, then both without a reset
     np.testing.assert_array_equal(seen[0], seen[6])
     assert not np.array_equal(seen[3], seen[9])  # the same frame with another past

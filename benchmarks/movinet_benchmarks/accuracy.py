@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from movinet_benchmarks.answers import Player, Video, begun
 from movinet_benchmarks.clip_model import ClipModel
 from movinet_models.lists import match_labels
 from movinet_runtime import StreamClassifier, StreamModel
 from movinet_runtime.errors import ModelFileError, UsageError
 
-Video = Sequence[NDArray[np.uint8]]
 Confusion = NDArray[np.int64]  # [true class, answered class]
 
 # What is done to a clip before the model answers after its last frame.
@@ -88,7 +88,6 @@ class Judge:
         labels: the clips' classes; all are the model's, but for their spelling.
         mode: of ``MODES``; base models know only the first.
         stream: clips until the state starts anew, in the mode ``stream``.
-        rng: of the order of frames, in the mode ``shuffled``.
         where: the file and line that give a label, for errors.
     """
 
@@ -96,7 +95,6 @@ class Judge:
     labels: Sequence[str]
     mode: str
     stream: int = STREAM_CLIPS
-    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     where: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
@@ -104,6 +102,7 @@ class Judge:
         if isinstance(self.classifier, ClipModel) and self.mode != BASE_MODE:
             raise UsageError(f"{path} has no states: a base model takes only --mode {BASE_MODE}")
         self._index = match_labels(self.labels, known, str(path), self.where)
+        self.player = Player(self.classifier, self.mode)
         self._seen = 0
         self.score = Score(path, self.mode, np.zeros((len(known), len(known)), np.int64))
 
@@ -120,17 +119,32 @@ class Judge:
         return {label: known[i] for label, i in self._index.items() if known[i] != label}
 
     def show(self, video: Video, labels: Sequence[str], name: str = "a clip") -> None:
-        """Classify a clip.
+        """Classify the next clip, and count it.
 
         Args:
             video: uint8 [h, w, 3] frames, at least one.
+            labels, name: see :meth:`count`.
+
+        Raises:
+            ModelFileError: the model's answer is not a number.
+        """
+        self.count(
+            self.player.answer(video, self._seen, not self._seen % self.stream), labels, name
+        )
+
+    def count(
+        self, logits: NDArray[np.float32], labels: Sequence[str], name: str = "a clip"
+    ) -> None:
+        """Count an answer.
+
+        Args:
+            logits: [classes], after the clip's last frame.
             labels: what it shows; an answer is right if it is one of them.
             name: of the clip, for errors.
 
         Raises:
             ModelFileError: the model's answer is not a number.
         """
-        logits = self._answer(video)
         if not np.isfinite(logits).all():  # argmax would make an answer of it
             raise ModelFileError(f"{self.path} gives NaN or infinite logits for {name}")
         # The best of what it shows, for which it counts.
@@ -138,19 +152,6 @@ class Judge:
         self._seen += 1
         self.score.confusion[truth, int(logits.argmax())] += 1
         self.score.in_top += rank(logits, truth) < TOP
-
-    def _answer(self, video: Video) -> NDArray[np.float32]:
-        if isinstance(self.classifier, ClipModel):
-            return self.classifier.classify(video)
-        if self.mode != "stream" or self._seen % self.stream == 0:
-            self.classifier.reset()
-        if self.mode == "shuffled":
-            video = [video[i] for i in self.rng.permutation(len(video))]
-        elif self.mode == "single":
-            video = video[-1:]
-        for frame in video:
-            prediction = self.classifier.step(frame)
-        return prediction.logits
 
 
 def judges(
@@ -167,16 +168,10 @@ def judges(
         LabelsError: a model does not know a label.
         UsageError: a mode, or a horizon, for a model without states.
     """
-
-    def begun(model: StreamModel | ClipModel) -> StreamClassifier | ClipModel:
-        if isinstance(model, StreamModel):
-            return model.stream(horizon)
-        if horizon is not None:
-            raise UsageError(f"{model.path} has no states, and so no --horizon")
-        return model
-
     return [
-        Judge(begun(model), labels, mode, stream, where=where) for model in models for mode in modes
+        Judge(begun(model, horizon), labels, mode, stream, where)
+        for model in models
+        for mode in modes
     ]
 
 

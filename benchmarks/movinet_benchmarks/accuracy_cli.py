@@ -1,7 +1,7 @@
 """``movinet accuracy``."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -13,12 +13,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from movinet_benchmarks.accuracy import MODES, STREAM_CLIPS, Judge, Score, interval, judges
+from movinet_benchmarks.answers import Answers, Job, elsewhere, job_of, play, runs
 from movinet_benchmarks.clip_model import ClipModel, load_model
 from movinet_benchmarks.protocol import Protocol
 from movinet_models.clips import TEST, VALIDATION, LabelledClip, find_clips
 from movinet_models.splits import fingerprint, unpacked
 from movinet_runtime import StreamModel, read_labels
-from movinet_runtime.errors import SourceError, UsageError
+from movinet_runtime.cli.place import PathMaps, Where, checked_place
+from movinet_runtime.errors import UsageError
 from movinet_runtime.preprocess import Fit
 
 Model = StreamModel | ClipModel
@@ -73,6 +75,8 @@ def accuracy(
             "somewhat smaller cut, no antialiasing (docs/preprocessing.md).",
         ),
     ] = False,
+    on: Where = None,
+    map_paths: PathMaps = None,
     as_json: Annotated[bool, typer.Option("--json", help="With confusion matrices.")] = False,
 ) -> None:
     """Count how often models name a clip rightly after its last frame.
@@ -87,7 +91,10 @@ def accuracy(
     movinet accuracy a0-int8.tflite --data data/ --mode clips --mode stream --json
 
     movinet accuracy a0.tflite --data kinetics_600_val.csv --videos val/ --published
+
+    movinet accuracy a0.tflite --data val.csv --on local
     """
+    pairs = checked_place(on, map_paths)
     modes = list(dict.fromkeys(mode or ["clips"]))
     if unknown := [name for name in modes if name not in MODES]:
         raise UsageError(f"no mode '{unknown[0]}'; --mode takes {', '.join(MODES)}")
@@ -106,6 +113,7 @@ def accuracy(
     clips, leaks = _unseen(clips, loaded)
     where = {label: clip.where for clip in reversed(clips) for label in clip.labels}
     all_judges = judges(loaded, sorted(where), modes, stream, horizon, where)
+    job = job_of(loaded, modes, protocol, horizon, named)
     console = Console(stderr=True)
 
     def say(line: str) -> None:
@@ -125,15 +133,14 @@ def accuracy(
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as progress:
-        for clip in progress.track(clips):
-            try:
-                video = protocol.read(clip)
-            except SourceError as error:
+        answers = _answers(all_judges, job, clips, stream, on, pairs)
+        for clip, found in progress.track(zip(clips, answers, strict=True), len(clips)):
+            if isinstance(found, str):
                 skipped += 1
-                say(f"skipped: {error}")
+                say(f"skipped: {found}")
                 continue
-            for judge in all_judges:
-                judge.show(video, clip.labels, str(clip.path))
+            for judge, logits in zip(all_judges, found, strict=True):
+                judge.count(logits, clip.labels, str(clip.path))
     if skipped == len(clips):
         raise UsageError(f"no clip of {data} can be read")
     scores = [judge.score for judge in all_judges]
@@ -151,6 +158,22 @@ def accuracy(
         output.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
     if skipped:
         say(f"{skipped} of {len(clips)} clips skipped")
+
+
+def _answers(
+    judges: Sequence[Judge],
+    job: Job,
+    clips: Sequence[LabelledClip],
+    stream: int,
+    on: str | None,
+    pairs: Sequence[tuple[str, str]],
+) -> Iterator[Answers]:
+    """Yield what the judges' models answer on each clip, here or on workers."""
+    cut = runs(clips, stream if "stream" in job.modes else 1)
+    if on is not None:
+        return elsewhere(on, job, cut, pairs)
+    players = [judge.player for judge in judges]
+    return (answers for run in cut for answers in play(players, job.protocol, run))
 
 
 def _protocol(

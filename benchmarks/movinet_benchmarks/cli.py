@@ -1,7 +1,9 @@
 """``movinet verify``."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +13,18 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from movinet_benchmarks.fidelity import LONG_FRAMES, Fidelity, Streams, compare, record
+from movinet_benchmarks.fidelity import (
+    LONG_FRAMES,
+    Fidelity,
+    Recording,
+    Streams,
+    compare,
+    record,
+)
 from movinet_benchmarks.layers import LayerError, layer_errors
-from movinet_runtime import StreamClassifier
+from movinet_benchmarks.recordings import Job, recordings
+from movinet_runtime import StreamClassifier, frames_at
+from movinet_runtime.cli.place import PathMaps, Where, checked_place
 from movinet_runtime.outputs.plot import new_figure, save_figure
 
 GATE_FAILED = 1
@@ -42,6 +53,8 @@ def verify(
     per_layer: Annotated[
         int, typer.Option(help="Also list this many of the least true layers (slow).")
     ] = 0,
+    on: Where = None,
+    map_paths: PathMaps = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
     """Measure how true variants are to the float32 model, on short streams and a long one.
@@ -50,26 +63,26 @@ def verify(
 
     movinet verify a0-stream-int8.tflite --against a0-stream-float32.tflite --clips a.mp4
     --clips b.mp4 --min-sqnr 20 --min-agreement 0.97
+
+    movinet verify a0-*.tflite --against a0-stream-float32.tflite --clips a.mp4 --on local
     """
+    pairs = checked_place(on, map_paths)
     classifier = StreamClassifier(against)
     console = Console(stderr=True)
-    streams = Streams.read(clips, classifier.size, classifier.fps, long_frames)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-
-        def recorded(path: Path):  # type: ignore[no-untyped-def]  # the task is progress's
-            task = progress.add_task(path.name, total=streams.frames)
-            return record(path, streams, lambda n: progress.advance(task, n))
-
-        reference = recorded(against)
-        found = [compare(path, recorded(path), reference) for path in variants]
+    size, fps = classifier.size, classifier.fps
+    if on is None:
+        reference, *others = _recorded(
+            [against, *variants], Streams.read(clips, size, fps, long_frames), console
+        )
+    else:
+        job = Job.of([against, *variants], clips, size, fps, long_frames)
+        reference, *others = _recorded_on(on, job, pairs, console)
+    found = [compare(path, other, reference) for path, other in zip(variants, others, strict=True)]
     if plot is not None:
         plot_errors(found, plot)
     layers = {}
     if per_layer:
-        frames = streams.clips[0][:LAYER_FRAMES]
+        frames = list(frames_at(clips[0], size, fps, LAYER_FRAMES))
         layers = {path: layer_errors(path, against, frames) for path in variants}
     if as_json:
         rows = [
@@ -89,6 +102,34 @@ def verify(
         console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
     if failures:
         raise typer.Exit(GATE_FAILED)
+
+
+def _recorded(models: Sequence[Path], streams: Streams, console: Console) -> list[Recording]:
+    found = []
+    with _progress(console) as progress:
+        for path in models:
+            task = progress.add_task(path.name, total=streams.frames)
+            found.append(record(path, streams, partial(progress.advance, task)))
+    return found
+
+
+def _recorded_on(
+    where: str, job: Job, pairs: Sequence[tuple[str, str]], console: Console
+) -> list[Recording]:
+    with _progress(console) as progress:
+        task = progress.add_task("streams", total=len(job.models) * (len(job.clips) + 1))
+        found = []
+        for recording in recordings(where, job, pairs):
+            if recording is None:
+                progress.advance(task)
+            else:
+                found.append(recording)
+    return found
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def fidelity_table(found: list[Fidelity]) -> Table:

@@ -23,17 +23,23 @@ class ClipModel:
     Args:
         model: a ``.tflite`` whose image is [1, frames, height, width, 3].
         labels: in the order of the logits; default: those in the file.
+        threads: of the interpreter; default: the physical cores up to four.
 
     Raises:
         ModelFileError: missing, damaged, or another kind of model.
         LabelsError: not as many labels as logits.
     """
 
-    def __init__(self, model: Path | str, labels: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: Path | str,
+        labels: Sequence[str] | None = None,
+        threads: int | None = None,
+    ) -> None:
         file = ModelFile.read(model)
         self.path = file.path
         self.metadata: Mapping[str, Any] = file.metadata
-        interpreter = load_interpreter(file, default_threads())
+        interpreter = load_interpreter(file, threads or default_threads())
         inputs, outputs = signature_specs(interpreter, file)
         self._image, self._logits = _only(inputs, self.path), _only(outputs, self.path)
         shape = self._image.shape
@@ -59,7 +65,9 @@ class ClipModel:
         return dequantized(logits, self._logits).reshape(-1)
 
 
-def load_model(path: Path, labels: Sequence[str] | None = None) -> StreamModel | ClipModel:
+def load_model(
+    path: Path, labels: Sequence[str] | None = None, threads: int | None = None
+) -> StreamModel | ClipModel:
     """Load a stream model, or a base model where no input is an output too.
 
     Raises:
@@ -68,8 +76,8 @@ def load_model(path: Path, labels: Sequence[str] | None = None) -> StreamModel |
     file = ModelFile.read(path)
     inputs, outputs = signature_specs(load_interpreter(file, 1, allocate=False), file)
     if inputs.keys() & outputs.keys():
-        return StreamModel(path, labels=labels)
-    return ClipModel(path, labels)
+        return StreamModel(path, threads, labels)
+    return ClipModel(path, labels, threads)
 
 
 def _only(specs: Mapping[str, TensorSpec], path: Path) -> TensorSpec:

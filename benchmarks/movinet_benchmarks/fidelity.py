@@ -1,7 +1,7 @@
 """How true a variant is to the float32 model, on streams with the runtime's own state loop."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -143,34 +143,57 @@ class Recording:
     states: list[StateHealth]
 
 
+class Recorder:
+    """Runs a model over streams.
+
+    Args:
+        model: its file.
+        threads: of the engine; default: see :class:`~movinet_runtime.StreamModel`.
+        progress: called with 1 after each frame.
+
+    Raises:
+        ModelFileError: not a stream model.
+    """
+
+    def __init__(
+        self, model: Path, threads: int | None = None, progress: Progress = lambda n: None
+    ) -> None:
+        self._classifier = StreamClassifier(model, threads)
+        self._progress = progress
+
+    def short(self, frames: Iterable[NDArray[np.uint8]]) -> Logits:
+        """Return the logits [frames, classes] of a stream of its own."""
+        self._classifier.reset()
+        return np.stack([self._step(frame) for frame in frames])
+
+    def long(self, streams: Streams) -> tuple[Logits, list[StateHealth]]:
+        """Return the same of the long stream, and how int8 states are at its end."""
+        *before, last = streams.long()
+        logits = self.short(before)
+        state = self._classifier.state
+        logits = np.concatenate([logits, self._step(last)[None]])
+        states = [
+            _health(name, state[name], after)
+            for name, after in self._classifier.state.items()
+            if after.dtype == np.int8
+        ]
+        return logits, states
+
+    def _step(self, frame: NDArray[np.uint8]) -> Logits:
+        logits = self._classifier.step(frame).logits
+        self._progress(1)
+        return logits
+
+
 def record(model: Path, streams: Streams, progress: Progress = lambda n: None) -> Recording:
     """Run a model over streams.
 
     Raises:
         ModelFileError: not a stream model.
     """
-    classifier = StreamClassifier(model)
-
-    def logits(frames: Iterator[NDArray[np.uint8]]) -> Logits:
-        classifier.reset()
-        found = []
-        for frame in frames:
-            found.append(classifier.step(frame).logits)
-            progress(1)
-        return np.stack(found)
-
-    short = [logits(iter(clip)) for clip in streams.clips]
-    *before, last = streams.long()
-    long = logits(iter(before))
-    state = classifier.state
-    long = np.concatenate([long, classifier.step(last).logits[None]])
-    progress(1)
-    states = [
-        _health(name, state[name], after)
-        for name, after in classifier.state.items()
-        if after.dtype == np.int8
-    ]
-    return Recording(short, long, states)
+    recorder = Recorder(model, progress=progress)
+    short = [recorder.short(clip) for clip in streams.clips]
+    return Recording(short, *recorder.long(streams))
 
 
 def compare(path: Path, found: Recording, reference: Recording) -> Fidelity:

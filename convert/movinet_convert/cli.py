@@ -22,6 +22,7 @@ from movinet_models.variants import FORMER, VARIANTS, best_here, named, variants
 from movinet_runtime.classifier import read_labels
 from movinet_runtime.cli.inspect import summary
 from movinet_runtime.cli.options import only_with
+from movinet_runtime.cli.place import checked_place
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import writing, written_whole
 
@@ -142,6 +143,14 @@ def export(
             min=2, help="Frames of the stream without a reset on which variants are compared."
         ),
     ] = LONG_FRAMES,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="Where calibration is done: local (a process for each core), a number of "
+            "processes, dask://HOST:PORT or a scheduler file; the file is the same. Default: in "
+            "this process."
+        ),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option(
@@ -184,13 +193,7 @@ def export(
         _outputs(spec.id, ["float32"], output)  # so that nothing is measured in vain
     drafts = tempfile.TemporaryDirectory(prefix="movinet-") if auto else nullcontext("")
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with (
-        drafts as folder,
-        Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
-        ) as progress,
-    ):
+    with drafts as folder, _progress(console) as progress:
         outputs = (
             _outputs(spec.id, variants_of(spec), Path(folder))
             if auto
@@ -232,6 +235,7 @@ def export(
                 buffers=states == "buffers",
                 streams=streams,
                 long_frames=long_frames,
+                where=on,
                 **options,
             )
         if auto:
@@ -247,6 +251,11 @@ def export(
         if auto:
             Console().print(_choice_table(measured, done[0].variant, least, target))
         _print(done, former)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _check_options(
@@ -286,9 +295,12 @@ def _check_applies(
     context: typer.Context, spec: ModelSpec, quantize: list[str], states: str, as_onnx: bool
 ) -> None:
     """Refuse options that change nothing for these variants and this format."""
+    checked_place(context.params["on"])
+    calibrates = spec.streams and context.params["calibrate"] != ["none"]
+    only_with(context, calibrates, "calibration", "on")
     if states not in STATES:
         raise UsageError(f"--states is {' or '.join(STATES)}, not '{states}'")
-    only_with(context, set(quantize) != {"float32"}, "quantized variants", "calibrate")
+    only_with(context, set(quantize) != {"float32"}, "quantized variants", "calibrate", "on")
     only_with(context, spec.streams, "stream models", "long_frames", "states", "streams")
     only_with(context, not as_onnx, "TFLite files", "states", "streams")
     only_with(context, bool({*quantize} & MAY_BE_HALF), "float16 and heavy", "half_arithmetic")

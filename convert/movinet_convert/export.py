@@ -123,6 +123,7 @@ def export(
     force: bool = False,
     report: Say = lambda step: None,
     long_frames: int = LONG_FRAMES,
+    where: str | None = None,
 ) -> list[Exported]:
     """Export variants of a model, compare them with its source, with Keras and with float32.
 
@@ -150,13 +151,16 @@ def export(
         force: write files that do not compute what their source computes, and mark them.
         report: called with the name of each step before it starts.
         long_frames: length of the one stream through all those clips without a reset.
+        where: workers that calibrate (:func:`movinet_runtime.workers.results`); None: this
+            process.
 
     Returns:
         One result for each output, in their order.
 
     Raises:
         ParityError: the graph does not compute what its source or the Keras network does.
-        WeightsError, LabelsError, SourceError: see their functions. Nothing is written.
+        WeightsError, LabelsError, SourceError, WorkersError: see their functions. Nothing is
+            written.
     """
     report("reading weights")
     loaded = load_weights(source, spec, gate=gate, origin=origin)
@@ -184,7 +188,9 @@ def export(
         advice = f"; its gate was taken for {loaded.gate}, see --gate" if loaded.gate else ""
         raise ParityError(f"{loaded.source}: {failures[0]}{advice}; --force writes it all the same")
     notes += [f"FORCED: {failure}" for failure in failures]
-    statistics, clips, more = _statistics(graph, spec, loaded, set(outputs), calibrate, report)
+    statistics, clips, more = _statistics(
+        graph, spec, loaded, set(outputs), calibrate, report, where
+    )
     notes += more
     about = metadata.describe(spec, loaded, labels)
     about["parity"] = _proof(parity, forced=bool(failures) or loaded.forced)
@@ -319,6 +325,7 @@ def _statistics(
     variants: set[str],
     calibrate: Sequence[str] | None,
     report: Say,
+    where: str | None,
 ) -> tuple[Statistics, Clips | None, list[str]]:
     """Measure what the variants' transforms need to know, on clips."""
     notes: list[str] = []
@@ -346,8 +353,8 @@ def _statistics(
     notes += [f"calibration: {name} is a still picture" for name in clips.stills]
     report(f"calibrating on {clips.frames} frames")
     if unknown:
-        ranges |= observed_ranges(graph, unknown, clips)
-    moments = second_moments(graph, clips) if wanted else {}
+        ranges |= observed_ranges(graph, unknown, clips, where)
+    moments = second_moments(graph, clips, where=where) if wanted else {}
     return Statistics(moments, ranges), clips, notes
 
 

@@ -121,6 +121,17 @@ def results(
         yield from _on_processes(count, function, tasks)
 
 
+def in_order(found: Iterable[tuple[int, R]]) -> Iterator[R]:
+    """Yield results in the order of their tasks; what comes early waits in memory."""
+    early: dict[int, R] = {}
+    turn = 0
+    for index, result in found:
+        early[index] = result
+        while turn in early:
+            yield early.pop(turn)
+            turn += 1
+
+
 def local_processes(where: str) -> int | None:
     """Return how many processes of this machine a place means; None: it is a cluster.
 
@@ -164,9 +175,9 @@ class _Process:
 
 
 def _begin() -> None:
-    """Leave signals of the terminal to the parent, say nothing, and never outlive it."""
-    hide_native_messages_at_exit()
+    """Leave signals of the terminal to the parent, never outlive it, and end in silence."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hide_native_messages_at_exit()
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

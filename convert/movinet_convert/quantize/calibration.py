@@ -13,13 +13,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet_convert.flatbuffer import serialize
 from movinet_convert.graph import Graph
+from movinet_convert.quantize.observing import (
+    Observer,
+    Probes,
+    Ranges,
+    Sums,
+    of_streams,
+    ranges,
+    sums,
+    wider,
+)
 from movinet_models.figures import drawn
-from movinet_runtime.engines.interpreter import load_interpreter
 from movinet_runtime.errors import SourceError
-from movinet_runtime.model_file import ModelFile
-from movinet_runtime.preprocess import SCALE
 from movinet_runtime.sources.clips import frames_at
 from movinet_runtime.sources.files import IMAGES
 
@@ -66,12 +72,9 @@ class Clips:
                 digest.update(frame.tobytes())
         return digest.hexdigest()
 
-    def streams(self) -> Iterator[Iterator[NDArray[np.uint8]]]:
-        """Yield each clip, then all clips as one stream."""
-        for clip in self.clips:
-            yield iter(clip)
-        if len(self.clips) > 1:
-            yield (frame for clip in self.clips for frame in clip)
+    def joined(self) -> list[Frames]:
+        """Return all clips as one stream; nothing where there is only one."""
+        return [[frame for clip in self.clips for frame in clip]] if len(self.clips) > 1 else []
 
 
 def read_clips(
@@ -137,16 +140,24 @@ def _matches(pattern: str) -> list[Path]:
 
 
 def second_moments(
-    graph: Graph, seen: Clips, report: Callable[[int], None] = lambda frames: None
+    graph: Graph,
+    seen: Clips,
+    report: Callable[[int], None] = lambda frames: None,
+    where: str | None = None,
 ) -> Moments:
     """Measure E[x x^T] over pixels and frames at the inputs of pointwise convolutions.
 
-    Rendered noise is streamed after the clips.
+    Each clip is a stream, then rendered noise, then all clips are one stream. Sums are of one
+    stream each, and are added in this order.
 
     Args:
         graph: the float step graph.
         seen: what to stream through it.
-        report: called with 1 after each frame.
+        report: called with the frames of each stream that is finished.
+        where: workers (:func:`movinet_runtime.workers.results`); None: this process.
+
+    Raises:
+        WorkersError: workers are not there, or died.
 
     Returns:
         Matrices [channels, channels] by tensor name, for up to ``MAX_CHANNELS`` channels.
@@ -157,51 +168,44 @@ def second_moments(
         if op.kind == "CONV_2D" and graph.shape(op.inputs[1])[1:3] == (1, 1)
     }
     names = sorted(x for x in inputs if graph.shape(x)[3] <= MAX_CHANNELS)
-    sums = {name: np.zeros((graph.shape(name)[3],) * 2) for name in names}
-    counts = dict.fromkeys(names, 0)
+    if not names:
+        return {}
     _, _, height, width, _ = graph.shape(graph.inputs["image"])
     noise = [
         list(moving_noise((height, width), NOISE_FRAMES, seed)) for seed in range(NOISE_STREAMS)
     ]
-    streams = [*seen.streams(), *map(iter, noise)]
-    for values in observed(graph, names, streams):
-        for name, value in values.items():
-            pixels = value.reshape(-1, value.shape[-1])
-            sums[name] += pixels.T @ pixels
-            counts[name] += len(pixels)
-        report(1)
-    return {name: sums[name] / counts[name] for name in names}
+    streams = [*seen.clips, *noise, *seen.joined()]
+    total = Sums({}, {})
+    parts = of_streams(sums, Probes.of(graph, names), streams, where)
+    for stream, part in zip(streams, parts, strict=True):
+        total.add(part)
+        report(len(stream))
+    return {name: total.products[name] / total.pixels[name] for name in names}
 
 
 def observed_ranges(
-    graph: Graph, names: Sequence[str], seen: Clips
-) -> dict[str, tuple[float, float]]:
-    """Measure the least and the greatest value of tensors on clips, and as one long stream."""
-    low = dict.fromkeys(names, np.inf)
-    high = dict.fromkeys(names, -np.inf)
-    for values in observed(graph, names, seen.streams()):
-        for name, value in values.items():
-            low[name] = float(np.minimum(low[name], value.min()))  # NaN stays
-            high[name] = float(np.maximum(high[name], value.max()))
-    return {name: (low[name], high[name]) for name in names}
+    graph: Graph, names: Sequence[str], seen: Clips, where: str | None = None
+) -> Ranges:
+    """Measure the least and the greatest value of tensors on clips, and as one long stream.
+
+    Args:
+        graph, seen, where: see :func:`second_moments`.
+        names: of the tensors.
+    """
+    streams = [*seen.clips, *seen.joined()]
+    found: Ranges = {}
+    for part in of_streams(ranges, Probes.of(graph, names), streams, where):
+        found = wider(found, part)
+    return found
 
 
 def observed(
-    graph: Graph, names: Sequence[str], streams: Iterable[Iterator[NDArray[np.uint8]]]
+    graph: Graph, names: Sequence[str], streams: Iterable[Iterable[NDArray[np.uint8]]]
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
     """Yield the named tensors after each frame of each stream."""
-    probes = Graph(graph.tensors, graph.ops, graph.inputs, dict(graph.outputs))
-    for name in names:
-        probes.output(f"probe/{name}", name)
-    model = ModelFile(Path("calibration.tflite"), serialize(probes, "calibration", {}))
-    runner = load_interpreter(model, threads=2).get_signature_runner()
-    details = runner.get_input_details()
+    observer = Observer(Probes.of(graph, names))
     for stream in streams:
-        states = {n: np.zeros(d["shape"], d["dtype"]) for n, d in details.items() if n != "image"}
-        for frame in stream:
-            outputs = runner(image=frame[None, None] * SCALE, **states)
-            states = {name: outputs[name] for name in states}
-            yield {name: outputs[f"probe/{name}"] for name in names}
+        yield from observer.values(stream)
 
 
 def moving_noise(size: tuple[int, int], frames: int, seed: int = 0) -> Iterator[NDArray[np.uint8]]:

@@ -11,19 +11,18 @@ import typer
 
 from movinet_runtime.archive.command import Progress, Request, Show, run
 from movinet_runtime.archive.formats import subtitle_paths, writer_of
-from movinet_runtime.archive.pieces import Job, lead_in, path_map
+from movinet_runtime.archive.pieces import Job, lead_in
 from movinet_runtime.archive.plan import Entry, find
-from movinet_runtime.classifier import StreamModel
+from movinet_runtime.classifier import StreamModel, read_labels
 from movinet_runtime.cli.options import only_with
+from movinet_runtime.cli.place import WORK, PathMaps, checked_place
 from movinet_runtime.cli.run import FITS, embedded_model
 from movinet_runtime.decisions import EventTracker
 from movinet_runtime.errors import LabelsError, UsageError
 from movinet_runtime.outputs.output import printing
 from movinet_runtime.sources.frame import checked_rate
-from movinet_runtime.workers import local_processes
 
 ROWS = "Rows"
-WORK = "Where and how"
 
 
 def label(
@@ -43,6 +42,9 @@ def label(
         typer.Option(
             "--model", "-m", help="A stream model (.tflite). Default: an installed package's."
         ),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="One a line, for models without labels inside.")
     ] = None,
     every: Annotated[
         str,
@@ -84,14 +86,7 @@ def label(
             rich_help_panel=WORK,
         ),
     ] = "local",
-    map_paths: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--path-map",
-            help="HERE=THERE: how Dask's workers see a folder; repeat it.",
-            rich_help_panel=WORK,
-        ),
-    ] = None,
+    map_paths: PathMaps = None,
     segment: Annotated[
         float,
         typer.Option(
@@ -154,9 +149,7 @@ def label(
         raise UsageError(f"--fit is crop, stretch or pad, not '{fit}'")
     only_with(context, as_events, "--events", "threshold", "min_duration")
     only_with(context, not as_events, "rows of frames and windows, not --events", "every", "top")
-    remote = local_processes(where) is None
-    if map_paths and not remote:
-        raise UsageError("--path-map is for workers of a cluster, --on dask://...")
+    pairs = checked_place(where, map_paths)
     writer_of(output)
     if not output.parent.is_dir():
         raise UsageError(f"the folder {output.parent} does not exist")
@@ -165,7 +158,8 @@ def label(
     window = _window(every)
     entries = find(paths)
     subtitles = {} if vtt is None else subtitle_paths((entry.path for entry in entries), vtt)
-    loaded = StreamModel(model or embedded_model(), threads=1, engine=engine)
+    names = None if labels is None else tuple(read_labels(labels))
+    loaded = StreamModel(model or embedded_model(), threads=1, labels=names, engine=engine)
     _check_truths(entries, loaded.labels)
     EventTracker(threshold, None, min_duration).levels(len(loaded.labels), loaded.thresholds)
     rate = loaded.fps if fps is None else checked_rate(fps)
@@ -185,8 +179,8 @@ def label(
         engine,
         segment,
         max(1, seen),
+        names,
     )
-    pairs = path_map(map_paths or [])
     request = Request(
         entries, job, output, where, pairs, min_duration, subtitles=subtitles, resume=resume
     )

@@ -18,9 +18,10 @@ from movinet_runtime.archive.journal import Journal, Part
 from movinet_runtime.archive.pieces import About, Job, Piece, mapped, pieces
 from movinet_runtime.archive.plan import Entry
 from movinet_runtime.archive.rows import Row, error_row, rows
-from movinet_runtime.archive.work import facts, work
+from movinet_runtime.archive.work import work
 from movinet_runtime.classifier import StreamModel
 from movinet_runtime.errors import MovinetError
+from movinet_runtime.facts import facts
 from movinet_runtime.files import written_whole
 from movinet_runtime.workers import Lost, results
 

@@ -38,6 +38,7 @@ class Job:
         engine: see :func:`~movinet_runtime.engines.open_engine`.
         segment: seconds between cuts; 0: none.
         lead: frames that a piece sees before its first.
+        labels: names of the classes; None: the model's own.
     """
 
     model: str
@@ -52,6 +53,7 @@ class Job:
     engine: str = "auto"
     segment: float = 0.0
     lead: int = 1
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,9 @@
 """What a worker does: looks at files, and runs pieces of them through the model."""
 
 import hashlib
-import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -25,7 +23,6 @@ from movinet_runtime.sources.source import FrameSource
 from movinet_runtime.stats import Stages
 
 SAMPLES, SAMPLE = 16, 64 * 1024  # bytes of a file that say what is in it
-PACKAGES = ("movinet-runtime", "ai-edge-litert", "av", "numpy", "pillow")
 _loading = Lock()
 
 Task = str | tuple[Job, tuple[Piece, ...]]
@@ -64,26 +61,6 @@ def digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def facts(model: str) -> Mapping[str, str]:
-    """Tell what must be the same wherever a job is worked on: model, code, packages."""
-    code = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    for path in sorted(package.rglob("*.py")):
-        code.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    try:
-        content = hashlib.sha256(Path(model).read_bytes()).hexdigest()
-    except OSError as error:
-        content = f"not there ({error.strerror})"
-    found = {"the model with sha256": content}
-    found["Python"] = ".".join(platform.python_version_tuple()[:2])
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found | {"code of movinet-runtime with sha256": code.hexdigest()[:16]}
-
-
 def model_of(job: Job) -> StreamModel:
     """Return the job's model, loaded once a process.
 
@@ -91,15 +68,15 @@ def model_of(job: Job) -> StreamModel:
         ModelFileError: it is not the one that the job began with.
     """
     with _loading:
-        model = _model(job.model, job.engine)
+        model = _model(job.model, job.engine, job.labels)
     if model.sha256 != job.sha256:
         raise ModelFileError(f"{job.model} is not the model that this run began with")
     return model
 
 
 @cache
-def _model(path: str, engine: str) -> StreamModel:
-    return StreamModel(path, threads=1, engine=engine)
+def _model(path: str, engine: str, labels: tuple[str, ...] | None) -> StreamModel:
+    return StreamModel(path, threads=1, labels=labels, engine=engine)
 
 
 class _Reader:
