@@ -232,6 +232,7 @@ class _Reader:
         }
         self.roots: dict[int, int] = {}
         self._find_roots()
+        self.taps: set[int] = set()
 
     def step(self) -> Step:
         """Return the operators that do something."""
@@ -338,8 +339,14 @@ class _Reader:
             kind = self._convolution_kind(name, op, kernel, behind)
             rows = size // shape[-1]
             return Operator(name, kind, rows, size * taps, limits, inputs, outputs, weights)
+        if name == "MUL" and any(_is_tap(t) for t in weights):
+            self.taps.add(outputs[0].index)
+            rows = size // shape[-1]
+            return Operator(name, TEMPORAL, rows, size, limits, inputs, outputs, weights)
         kind, work = ELEMENTWISE, limits
-        if name in REDUCTIONS:
+        if name == "ADD" and any(t.index in self.taps for t in inputs):
+            pass  # it is counted with the product
+        elif name in REDUCTIONS:
             work += REDUCTIONS[name] * inputs[0].size
         elif name == POOL:
             options = op.builtinOptions
@@ -367,6 +374,14 @@ class _Reader:
 
 def _names(enumeration: Any) -> dict[int, str]:
     return {code: name for name, code in vars(enumeration).items() if isinstance(code, int)}
+
+
+def _is_tap(tensor: Tensor) -> bool:
+    """Whether a constant is one frame's weights of a convolution over time, apart from the rest.
+
+    See movinet_convert/quantize/taps.py: it alone has the five dimensions of a stream buffer.
+    """
+    return len(tensor.shape) == 5 and tensor.size == tensor.shape[-1] > 1
 
 
 def _filled(buffer: Any) -> bool:
