@@ -131,7 +131,7 @@ def test_damaged_thresholds_are_one_line(value: object) -> None:
 
 def test_from_a_table_to_events(table: Path, tmp_path: Path) -> None:
     options = ["-m", "a0lite-stream", "-w", "none", "--resolution", 32, "--frames", 4]
-    options += ["--epochs", 8, "--rate", "3e-3", "--lead-in", 0]
+    options += ["--epochs", 8, "--rate", "3e-3"]
     said = run("train", table, "-o", tmp_path / "m.keras", *options, "--validation", 0.3, "--json")
     report = json.loads(said)
     assert report["best"] == "stream"
