@@ -22,7 +22,7 @@ from movinet_runtime.errors import MissingPackageError, MovinetError, UsageError
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
 BASELINE = Path(__file__).parent / "data" / "bench" / "baseline.json"
 ERROR = {"float32": 1e-3} | dict.fromkeys(variants_of(lookup("a0-stream"))[1:], 0.05)
-FRAMES = 6
+FRAMES = 4
 BOARDS = ("cortex-a72", "cortex-a76")
 
 

@@ -88,7 +88,8 @@ def export_all(weights: str | Path, folder: Path) -> dict[str, Path]:
     In a process of its own: TensorFlow's threads and heap would slow the measurement.
     """
     command = [sys.executable, "-m", "movinet_runtime.cli.main", "export", "a0-stream"]
-    options: list[str | Path] = ["-w", weights, "-q", "all", "-o", folder, "--long-frames", "2"]
+    options: list[str | Path] = ["-w", weights, "-o", folder, "--long-frames", "2"]
+    options += [word for variant in VARIANTS for word in ("-q", variant)]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     if done.returncode:
         raise UsageError(f"the export failed: {done.stderr.strip().splitlines()[-1]}")
