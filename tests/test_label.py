@@ -502,3 +502,22 @@ def test_paths_and_places(tmp_path: Path) -> None:
         "b.mp4",
         "c.mkv",
     ]
+
+
+def test_activitynet_has_one_place_for_each_video(films: Path, model: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.csv"
+    a, b = (films / name for name in ("0000.mp4", "0001.mp4"))
+    listed.write_text(f"path,start,end\n{a},0,1\n{b},0,1\n{a},1,2\n", "utf-8")
+    output = tmp_path / "labels.json"
+    refused = label(listed, "-o", output, "-m", model, "--on", 1, code=2)
+    assert f"put the rows of {a} together" in refused["said"]
+    assert list(tmp_path.iterdir()) == [listed]
+    listed.write_text(f"path,start,end\n{a},0,1\n{a},1,2\n{b},0,1\n", "utf-8")
+    label(listed, "-o", output, "-m", model, "--on", 1)
+    found = json.loads(output.read_text())["results"]
+    assert [
+        sorted({tuple(one["segment"]) for one in found[name]}) for name in ("0000", "0001")
+    ] == [
+        [(0.0, 1.0), (1.0, 2.0)],
+        [(0.0, 1.0)],
+    ]

@@ -210,12 +210,13 @@ class Walk:
             return None
         (tensor,) = {*add.inputs} - {past.after}
         product = self.writers.get(tensor)
-        while product is not None and product.kind == "RESHAPE":
+        if product is not None and product.kind == "RESHAPE":
             product = self.writers.get(product.inputs[0])
         if product is None or product.kind != "MUL":
             return None
         for frame in product.inputs:
-            if (weights := self.constant_with(product, frame)) is not None:
+            weights = self.constant_with(product, frame)
+            if weights is not None and len(weights) == past.kernel.shape[2]:
                 return _Tap(frame, weights, add.outputs[0])
         return None
 

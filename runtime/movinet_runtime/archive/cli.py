@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from movinet_runtime.archive.command import Progress, Request, Show, run
-from movinet_runtime.archive.formats import subtitle_paths, writer_of
+from movinet_runtime.archive.formats import check_together, subtitle_paths, writer_of
 from movinet_runtime.archive.pieces import Job, lead_in
 from movinet_runtime.archive.plan import Entry, find
 from movinet_runtime.classifier import StreamModel, read_labels
@@ -157,6 +157,7 @@ def label(
         raise UsageError(f"--vtt is 'beside' or a folder that exists, not '{vtt}'")
     window = _window(every)
     entries = find(paths)
+    check_together((entry.path for entry in entries), output)
     subtitles = {} if vtt is None else subtitle_paths((entry.path for entry in entries), vtt)
     names = None if labels is None else tuple(read_labels(labels))
     loaded = StreamModel(model or embedded_model(), threads=1, labels=names, engine=engine)

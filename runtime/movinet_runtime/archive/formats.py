@@ -5,9 +5,11 @@ A file is written a stream at a time, and appears whole.
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -190,6 +192,23 @@ def _clock(seconds: float) -> str:
     hours, rest = divmod(whole, 3_600_000)
     minutes, rest = divmod(rest, 60_000)
     return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
+
+
+def check_together(paths: Iterable[str], output: Path) -> None:
+    """Refuse an ActivityNet file of videos whose streams are apart: it has one place for each.
+
+    Args:
+        paths: of the videos, one for each stream.
+        output: the file.
+
+    Raises:
+        UsageError: a video comes back after another one.
+    """
+    if output.suffix.lower() != ".json":
+        return
+    in_turn = [path for path, _ in groupby(paths)]
+    if again := next((path for path, count in Counter(in_turn).items() if count > 1), None):
+        raise UsageError(f"{output} has one place for each video: put the rows of {again} together")
 
 
 def subtitle_paths(paths: Iterable[str], folder: str) -> dict[str, Path]:
