@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from movinet_convert import flatbuffer, metadata, stream_graph
 from movinet_convert.parameters import random_weights
@@ -20,6 +21,9 @@ from movinet_runtime.sources.frame import Frame
 from tests.weights_server import MODEL, WeightsServer, row, serve
 
 hide_native_messages_at_exit()
+# Machines are noisy: how long an example takes is no reason to fail.
+settings.register_profile("noisy", deadline=None)
+settings.load_profile("noisy")
 
 
 @pytest.fixture(scope="session")

@@ -98,7 +98,7 @@ def rows(table: np.ndarray) -> Processes:
     return [list(row) for row in table.tolist()]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.floats(0.2, 5))
 def test_a_ratio_lies_in_its_interval_and_scales(seed: int, factor: float) -> None:
     base, new = np.random.default_rng(seed).gamma(9, 1, (2, 5, 40))
