@@ -232,7 +232,7 @@ class _Reader:
         }
         self.roots: dict[int, int] = {}
         self._find_roots()
-        self.taps: set[int] = set()
+        self.taps = self._taps()
 
     def step(self) -> Step:
         """Return the operators that do something."""
@@ -266,6 +266,25 @@ class _Reader:
                 self.roots[result] = self._root(source)  # done once, when the file is loaded
             elif name in VIEWS:
                 self.roots[result] = self._root(source)
+
+    def _taps(self) -> set[int]:
+        """Products of a frame with its own weights: a temporal convolution's output is added.
+
+        See movinet_convert/quantize/taps.py.
+        """
+        made = {
+            self._root(int(op.outputs[0])): (name, op)
+            for name, op in self.ops
+            if not self._is_free(name, op)
+        }
+        found = set()
+        for name, op in self.ops:
+            if name == "ADD":
+                terms = dict(made.get(self._root(int(i)), ("", None)) for i in op.inputs)
+                product, convolution = terms.get("MUL"), terms.get("DEPTHWISE_CONV_2D")
+                if product and convolution and _over_time(self._shape(convolution.inputs[1])):
+                    found.add(self._root(int(product.outputs[0])))
+        return found
 
     def _root(self, index: int) -> int:
         return self.roots.get(index, index)
@@ -339,8 +358,7 @@ class _Reader:
             kind = self._convolution_kind(name, op, kernel, behind)
             rows = size // shape[-1]
             return Operator(name, kind, rows, size * taps, limits, inputs, outputs, weights)
-        if name == "MUL" and any(_is_tap(t) for t in weights):
-            self.taps.add(outputs[0].index)
+        if outputs[0].index in self.taps:
             rows = size // shape[-1]
             return Operator(name, TEMPORAL, rows, size, limits, inputs, outputs, weights)
         kind, work = ELEMENTWISE, limits
@@ -360,8 +378,7 @@ class _Reader:
 
     def _convolution_kind(self, name: str, op: Any, kernel: Sequence[int], behind: bool) -> str:
         if name == "DEPTHWISE_CONV_2D":
-            _, height, width, _ = kernel
-            return TEMPORAL if width == 1 and height > 1 else SPATIAL
+            return TEMPORAL if _over_time(kernel) else SPATIAL
         if self._positions(name, op) > 1:
             return DENSE
         return HEAD if behind else GATES
@@ -376,12 +393,10 @@ def _names(enumeration: Any) -> dict[int, str]:
     return {code: name for name, code in vars(enumeration).items() if isinstance(code, int)}
 
 
-def _is_tap(tensor: Tensor) -> bool:
-    """Whether a constant is one frame's weights of a convolution over time, apart from the rest.
-
-    See movinet_convert/quantize/taps.py: it alone has the five dimensions of a stream buffer.
-    """
-    return len(tensor.shape) == 5 and tensor.size == tensor.shape[-1] > 1
+def _over_time(kernel: Sequence[int]) -> bool:
+    """Whether a depthwise kernel [1, height, width, channels] has frames for its rows."""
+    _, height, width, _ = kernel
+    return width == 1 and height > 1
 
 
 def _filled(buffer: Any) -> bool:
