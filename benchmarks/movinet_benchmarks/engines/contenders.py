@@ -315,7 +315,7 @@ CONTENDERS = (
         "ONNX Runtime, float32",
         ("onnxruntime",),
         "all graph optimizations, sequential, one thread within and between operators, denormals "
-        "are zero, an IOBinding for each turn of the states",
+        "are zero (in the whole thread, so for all here), an IOBinding for each turn of the states",
         onnx_runtime,
     ),
     Contender(
