@@ -105,12 +105,15 @@ def test_a_childs_memory_is_its_own(stream_model: Path) -> None:
 
 @pytest.fixture
 def short_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not 500 frames, and no emulated boards (tests/test_arm.py), but figures as of some."""
+    """Not 500 frames, nor all variants, and figures as of emulated boards (tests/test_arm.py)."""
     counted = dict.fromkeys(peers.BOARDS, 20.0)
     monkeypatch.setattr(
         peers, "instructions", lambda models, images: {name: dict(counted) for name in models}
     )
     monkeypatch.setattr(peers, "LONG_FRAMES", 20)
+    some = {name: peers.VARIANTS[name] for name in ("float32", "half", "dynamic", "dynamic-si8")}
+    monkeypatch.setattr(peers, "VARIANTS", some)
+    monkeypatch.setattr(peers, "REFERENCE", tuple(some.values()))
 
 
 @pytest.mark.usefixtures("short_benchmark")

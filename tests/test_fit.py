@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +24,7 @@ from movinet_convert.training.reading import Augmentation
 from movinet_convert.training.step import frame_by_frame
 from movinet_convert.training.validation import Answers, Validator, streams_at_once
 from movinet_models.clips import Collection, LabelledClip
-from movinet_models.family import lookup
+from movinet_models.family import FAMILY, lookup
 from movinet_models.figures import LABELS, clips, render
 from movinet_runtime import StreamClassifier
 from movinet_runtime.errors import UsageError
@@ -35,6 +36,15 @@ PLAN = Plan(
     epochs=2, freeze=0, frames=6, batch=4, rate=1e-3, final_rate=0.1, start_resolution=32,
     patience=9, lead_in=5, horizon=3,
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shallow() -> Iterator[None]:
+    """Three blocks of five, with every kind of layer: tracing and compiling them takes the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("a0", "a0lite", "a3", "t0"):
+            patch.setitem(FAMILY, name, replace(FAMILY[name], blocks=FAMILY[name].blocks[:3]))
+        yield
 
 
 @pytest.fixture(scope="module")
