@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from movinet_benchmarks.fidelity import Streams
 from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.export import export
 from movinet_convert.graph import Graph, Tensor
@@ -19,6 +20,7 @@ from movinet_convert.quantize import (
     int8_states,
     needs_ranges,
 )
+from movinet_convert.quantize.bits import coarse, trial
 from movinet_convert.quantize.calibration import (
     Clips,
     moving_noise,
@@ -27,7 +29,7 @@ from movinet_convert.quantize.calibration import (
     read_clips,
     second_moments,
 )
-from movinet_convert.quantize.rounding import CODES, rounded
+from movinet_convert.quantize.rounding import rounded
 from movinet_convert.quantize.states import MIN_RANGE
 from movinet_models.family import MODEL_IDS, ModelSpec, lookup
 from movinet_models.variants import variants_of
@@ -203,16 +205,19 @@ def test_without_clips_it_calibrates_on_drawn_figures(tmp_path: Path) -> None:
     columns=st.integers(1, 12),
     seed=st.integers(0, 2**32 - 1),
     size=st.floats(1e-20, 1e20),
+    bits=st.integers(2, 8),
 )
-def test_rounding_to_the_nearest(rows: int, columns: int, seed: int, size: float) -> None:
+def test_rounding_to_the_nearest(
+    rows: int, columns: int, seed: int, size: float, bits: int
+) -> None:
     values = np.random.default_rng(seed).normal(0, size, (rows, 1, 1, columns)).astype(np.float32)
     values[0] = 0
-    result = rounded(Tensor("w", values.shape, values.dtype, values))
+    result = rounded(Tensor("w", values.shape, values.dtype, values), bits=bits)
     assert result.data is not None
     assert result.quantization is not None
     scales = result.quantization.scale.reshape(-1, 1, 1, 1)
     assert result.data.dtype == np.int8
-    assert np.abs(result.data.astype(int)).max() <= CODES
+    assert np.abs(result.data.astype(int)).max() <= 2 ** (bits - 1) - 1
     assert (np.abs(result.data * scales - values) <= 0.501 * scales + 1e-37).all()
 
 
@@ -280,3 +285,18 @@ def test_unusable_clips_are_named_and_skipped(
         read_clips([str(folder)], (32, 32), 5)
     with pytest.raises(SourceError, match="does not exist"):
         read_clips([str(tmp_path / "nothing*")], (32, 32), 5)
+
+
+def test_fewer_bits_for_the_dense_layers_are_less_true() -> None:
+    spec = lookup("a0-stream").at(32)
+    graph = stream_graph.build(spec, random_weights(spec, 12))
+    four = coarse(graph, 4, {})
+    changed = {name for name, one in graph.tensors.items() if four.tensors[name] is not one}
+    assert changed == {op.inputs[1] for op in graph.ops if op.role == "dense"}
+    assert len(changed) == 2
+    for name in changed:
+        assert all(len(np.unique(row)) <= 15 for row in np.asarray(four.tensors[name].data))
+    frames = list(moving_noise((32, 32), 8))
+    eight, few = (one.short.sqnr_db for one in trial(graph, Streams([frames], 4), (8, 4), {}))
+    assert eight > 35
+    assert 5 < few < eight - 15
