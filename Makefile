@@ -16,7 +16,7 @@ $(VENV)/.installed: $(PROJECTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		-e runtime -e models -e benchmarks -e convert \
-		-e 'runtime[video,watch,label,dask]' -e 'models[pull]' -e 'benchmarks[plot]' -e '.[dev]'
+		-e 'runtime[video,watch,label,remote,dask]' -e 'models[pull]' -e 'benchmarks[plot]' -e '.[dev]'
 	touch $@
 
 # All packages as wheels in dist/; needs pip and what builds them, not the environment of setup.

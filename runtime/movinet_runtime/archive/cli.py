@@ -30,8 +30,8 @@ def label(
     paths: Annotated[
         list[str],
         typer.Argument(
-            help="Videos; folders, with all that is in them; patterns; lists: lines 'path label', "
-            "or CSV with path and perhaps start, end, label."
+            help="Videos; folders, with all that is in them; patterns; addresses (https://, "
+            "s3://); lists: lines 'path label', or CSV with path and perhaps start, end, label."
         ),
     ],
     output: Annotated[
@@ -143,6 +143,8 @@ def label(
 
     movinet label /data/archive -o labels.parquet --on dask://head:8786 --path-map /data=/mnt/data
 
+    movinet label 's3://bucket/day*/*.mp4' -o labels.parquet
+
     movinet label archive/ -o labels.parquet --resume
     """
     if fit not in FITS:
@@ -206,7 +208,7 @@ def _check_truths(entries: Sequence[Entry], labels: Sequence[str]) -> None:
     for entry in entries:
         if isinstance(entry.truth, int) and entry.truth >= len(labels):
             raise LabelsError(
-                f"a list gives {entry.path} the label {entry.truth}; the model has {len(labels)}"
+                f"a list gives {entry.shown} the label {entry.truth}; the model has {len(labels)}"
             )
 
 

@@ -17,6 +17,7 @@ from movinet_runtime.archive.rows import Row
 from movinet_runtime.errors import MissingPackageError, UsageError
 from movinet_runtime.files import writing, written_whole
 from movinet_runtime.install import install_hint
+from movinet_runtime.sources.remote import file_name, is_address
 
 Sink = Callable[[Row], None]
 Writer = Callable[[Path], AbstractContextManager[Sink]]
@@ -126,7 +127,7 @@ def activitynet(path: Path) -> Iterator[Sink]:
             nonlocal last, empty
             if row.path != last:
                 file.write("" if last is None else "], ")
-                stem = Path(row.path).stem
+                stem = Path(file_name(row.path)).stem
                 video = stem if owners.setdefault(stem, row.path) == row.path else row.path
                 file.write(f"{json.dumps(video, ensure_ascii=False)}: [")
                 last, empty = row.path, True
@@ -219,14 +220,17 @@ def subtitle_paths(paths: Iterable[str], folder: str) -> dict[str, Path]:
         folder: ``beside``, or a folder's path.
 
     Raises:
-        UsageError: two would be one file.
+        UsageError: two would be one file, or one would be behind an address.
     """
     found: dict[str, Path] = {}
     owners: dict[Path, str] = {}
     for path in paths:
-        place = Path(path).with_suffix(".vtt")
         if folder != "beside":
-            place = Path(folder) / place.name
+            place = Path(folder) / Path(file_name(path)).with_suffix(".vtt")
+        elif is_address(path):
+            raise UsageError("--vtt beside: nothing is written to addresses; name a folder")
+        else:
+            place = Path(path).with_suffix(".vtt")
         if owners.setdefault(place, path) != path or path in found:
             raise UsageError(f"--vtt: {owners[place]} and {path} would both be {place}")
         found[path] = place

@@ -7,9 +7,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from movinet_runtime.errors import UsageError
 from movinet_runtime.lists import VIDEO_SUFFIXES, parse_list
+from movinet_runtime.sources.network import redacted
+from movinet_runtime.sources.remote import RemoteFile, check_address, file_name, is_address
 
 LISTS = (".csv", ".list", ".lst", ".txt")
 TIMES = (("start", "end"), ("time_start", "time_end"))  # what columns are called
@@ -31,25 +34,40 @@ class Entry:
     end: float | None = None
     truth: str | int | None = None
 
+    @property
+    def shown(self) -> str:
+        """The path for people and rows: an address without passwords and tokens."""
+        return redacted(self.path) if is_address(self.path) else self.path
+
 
 def find(paths: Sequence[str]) -> list[Entry]:
     """List what paths mean, in their order; a folder's files by name.
 
     Args:
-        paths: files; folders, searched for videos with all that is in them; patterns;
+        paths: files; folders, searched for videos with all that is in them; patterns; addresses
+            of files, with ``*`` or a slash at the end of several;
             ``path label`` lists and CSV tables with a column ``path`` and perhaps ``start``,
             ``end`` and ``label``, whose relative paths begin at the list.
 
     Raises:
         UsageError: nothing there, a list that cannot be read.
+        SourceError: an address of several files that cannot be listed, or of a kind that
+            nothing opens.
+        MissingPackageError: what opens addresses is not installed.
     """
     found = [entry for path in paths for entry in _entries(path)]
     if not found:
         raise UsageError(f"no videos in {', '.join(paths)} ({', '.join(VIDEO_SUFFIXES)})")
+    addresses = (entry.path for entry in found if is_address(entry.path))
+    for address in {urlsplit(one).scheme: one for one in addresses}.values():
+        check_address(address)
     return found
 
 
 def _entries(name: str) -> Iterator[Entry]:
+    if is_address(name):
+        yield from (Entry(one) for one in _behind(name))
+        return
     path = Path(name)
     if path.is_dir():
         yield from (Entry(str(one)) for one in _videos(path))
@@ -64,16 +82,29 @@ def _entries(name: str) -> Iterator[Entry]:
         for match in matches:
             if Path(match).is_dir():
                 yield from (Entry(str(one)) for one in _videos(Path(match)))
-            elif Path(match).suffix.lower() in VIDEO_SUFFIXES or Path(match).suffix == "":
+            elif _is_video(match) or Path(match).suffix == "":
                 yield Entry(match)
 
 
+def _behind(address: str) -> list[str]:
+    if "*" not in address and not address.endswith("/"):
+        return [address]
+    found = [one for one in RemoteFile(address).listed() if _is_video(file_name(one))]
+    if not found:
+        raise UsageError(f"no videos at {redacted(address)} ({', '.join(VIDEO_SUFFIXES)})")
+    return found
+
+
+def _is_video(name: str) -> bool:
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _beside(table: Path, path: str) -> str:
+    return path if is_address(path) else str(table.parent / path)
+
+
 def _videos(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
-    )
+    return sorted(path for path in folder.rglob("*") if _is_video(path.name) and not path.is_dir())
 
 
 def _listed(path: Path) -> Iterator[Entry]:
@@ -86,7 +117,7 @@ def _listed(path: Path) -> Iterator[Entry]:
         yield from parse_table(text, path)
         return
     for clip in parse_list(text, str(path)):
-        yield Entry(str(path.parent / clip.path), truth=clip.label)
+        yield Entry(_beside(path, str(clip.path)), truth=clip.label)
 
 
 def parse_table(text: str, table: Path) -> Iterator[Entry]:
@@ -113,7 +144,7 @@ def parse_table(text: str, table: Path) -> Iterator[Entry]:
             if until is not None and until <= (begin or 0.0):
                 raise UsageError(f"{where}: ends at second {until:g} and begins at {begin or 0:g}")
             truth = (row.get("label") or "").strip() or None
-            yield Entry(str(table.parent / row["path"]), begin or 0.0, until, truth)
+            yield Entry(_beside(table, row["path"]), begin or 0.0, until, truth)
     except csv.Error as error:
         raise UsageError(f"{table}, line {rows.line_num}: {error}") from error
 

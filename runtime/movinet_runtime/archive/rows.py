@@ -19,7 +19,7 @@ class Row:
     """A frame, a window or an event; or an error, which has no label.
 
     Attributes:
-        path: of the file, as it was named.
+        path: of the file, as it was named; an address without passwords and tokens.
         start: seconds after the file's first frame, and
         end: where it ends.
         frame: number of its first frame, from the stream's begin.
@@ -43,7 +43,7 @@ class Row:
 
 def error_row(entry: Entry, error: str, truth: str | None) -> Row:
     """Return the row of a file that could not be read at all."""
-    return Row(entry.path, entry.begin, entry.begin, 0, truth=truth, error=error)
+    return Row(entry.shown, entry.begin, entry.begin, 0, truth=truth, error=error)
 
 
 def rows(
@@ -79,10 +79,10 @@ def rows(
             end = round(entry.begin + (first + count) / job.fps, 6)
             named = [(labels[i], p) for i, p in top]
             best, p = named[0]
-            yield Row(entry.path, start, end, first, best, p, named, truth)
+            yield Row(entry.shown, start, end, first, best, p, named, truth)
     if told.error is not None:
         at = round(entry.begin + told.frame / job.fps, 6)
-        yield Row(entry.path, at, at, told.frame, truth=truth, error=told.error)
+        yield Row(entry.shown, at, at, told.frame, truth=truth, error=told.error)
 
 
 class _Kept:
@@ -143,4 +143,4 @@ def _event_row(entry: Entry, event: Event, fps: float, truth: str | None) -> Row
     start, end = round(entry.begin + began, 6), round(entry.begin + event.time, 6)
     p = round(event.probability, 6)
     top = [(event.label, p)]
-    return Row(entry.path, start, end, round(began * fps), event.label, p, top, truth)
+    return Row(entry.shown, start, end, round(began * fps), event.label, p, top, truth)

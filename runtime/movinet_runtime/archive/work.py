@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import islice
+from os import SEEK_END
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,11 +16,13 @@ from movinet_runtime.archive.journal import Part
 from movinet_runtime.archive.pieces import About, Job, Piece, window_of
 from movinet_runtime.classifier import Prediction, StreamClassifier, StreamModel, step_together
 from movinet_runtime.decisions import EventTracker
-from movinet_runtime.errors import ModelFileError, SourceError
+from movinet_runtime.errors import MissingPackageError, ModelFileError, SourceError
 from movinet_runtime.sources import open_frames
-from movinet_runtime.sources.files import Video
+from movinet_runtime.sources.files import Video, open_video
 from movinet_runtime.sources.frame import Frame
-from movinet_runtime.sources.source import FrameSource
+from movinet_runtime.sources.network import redacted
+from movinet_runtime.sources.remote import RemoteFile, is_address
+from movinet_runtime.sources.source import FrameSource, Source, silent
 from movinet_runtime.stats import Stages
 
 SAMPLES, SAMPLE = 16, 64 * 1024  # bytes of a file that say what is in it
@@ -36,25 +39,29 @@ def work(task: Task) -> About | list[Part]:
 def look(path: str) -> About:
     """Find out what a file holds and how long it is."""
     try:
-        content = digest(Path(path))
-        with open_frames(path) as source:
+        content = digest(path)
+        with _opened(path) as source:
             seekable = isinstance(source, FrameSource) and isinstance(source.frames, Video)
             return About(content, source.duration if seekable else None)
     except OSError as error:
-        return About(error=f"{path} cannot be read: {error.strerror or error}")
-    except SourceError as error:
+        return About(error=f"{redacted(path)} cannot be read: {error.strerror or error}")
+    except (SourceError, MissingPackageError) as error:
         return About(error=str(error))
 
 
-def digest(path: Path) -> str:
+def _opened(path: str) -> Source:
+    return open_video(RemoteFile(path), silent) if is_address(path) else open_frames(path)
+
+
+def digest(path: str) -> str:
     """Return a fingerprint of a file's content: its size, and 16 samples of 64 KB.
 
     They are evenly spread, the first bytes and the last among them; a file of up to 1 MB counts
     as a whole.
     """
-    size = path.stat().st_size
-    found = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
+    with RemoteFile(path).open() if is_address(path) else Path(path).open("rb") as file:
+        size = file.seek(0, SEEK_END)
+        found = hashlib.sha256(str(size).encode())
         for i in range(SAMPLES):
             file.seek(max(i * SAMPLE, i * (size - SAMPLE) // (SAMPLES - 1)))
             found.update(file.read(SAMPLE))
@@ -190,7 +197,7 @@ def label(job: Job, pieces: Sequence[Piece]) -> list[Part]:
 def _frames(job: Job, piece: Piece) -> Iterator[Frame]:
     """Give a piece's frames, on the grid of its stream."""
     at = piece.begin + (piece.first - piece.lead) / job.fps
-    source = open_frames(piece.path)
+    source = _opened(piece.path)
     skip = 0
     if isinstance(source, FrameSource) and isinstance(source.frames, Video):
         # Whole cores work on other pieces.

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,7 @@ from movinet_runtime.install import install_hint
 from movinet_runtime.sources.decode import reason, upright
 from movinet_runtime.sources.frame import Frame
 from movinet_runtime.sources.network import OPEN_TIMEOUT, READ_TIMEOUT
+from movinet_runtime.sources.remote import RemoteFile
 from movinet_runtime.sources.skipping import Looks, packets_seen
 from movinet_runtime.sources.source import FrameSource, Say, Source
 
@@ -30,7 +32,7 @@ class Video:
     """The frames of a video file, or of one behind an address.
 
     Attributes:
-        path: what FFmpeg opens.
+        path: what FFmpeg opens, or a file behind an address.
         name: for messages, without passwords.
         begin: seconds after the first frame; the frame that is seen then comes first, and
             decoding starts at the key frame before it.
@@ -39,7 +41,7 @@ class Video:
             and no other frame is made from, may be missing. 0: all are wanted. Needs one thread.
     """
 
-    path: Path | str
+    path: Path | str | RemoteFile
     name: str
     begin: float = 0.0
     threads: int = 0
@@ -51,9 +53,7 @@ class Video:
         try:
             # Without an index, or with a wrong one, a seek leads anywhere: then from the start.
             for seek in (True, False):
-                # A server may fall silent, a disk does not.
-                timeout = (OPEN_TIMEOUT, READ_TIMEOUT) if "://" in str(self.path) else None
-                with av.open(str(self.path), timeout=timeout) as container:
+                with _container(self.path) as container:
                     _decode_with(container.streams.video[0], self.threads)
                     frames = _frames_from(container, self.begin, seek, self.looks)
                     if frames is not None:
@@ -61,6 +61,20 @@ class Video:
                         return
         except (av.FFmpegError, OSError) as error:
             raise SourceError(f"{self.name} breaks off: {reason(error)}") from None
+
+
+@contextmanager
+def _container(path: Path | str | RemoteFile) -> Iterator[Any]:
+    import av
+
+    if isinstance(path, RemoteFile):
+        with path.open() as file, av.open(file) as container:
+            yield container
+        return
+    # A server may fall silent, a disk does not.
+    timeout = (OPEN_TIMEOUT, READ_TIMEOUT) if "://" in str(path) else None
+    with av.open(str(path), timeout=timeout) as container:
+        yield container
 
 
 def _decode_with(stream: Any, threads: int) -> None:
@@ -163,8 +177,13 @@ class _Decoded(Frame):
         return image
 
 
-def open_video(path: Path, report: Say) -> FrameSource:
-    """Open a video file."""
+def open_video(path: Path | RemoteFile, report: Say) -> FrameSource:
+    """Open a video file.
+
+    Raises:
+        SourceError: it is none, or cannot be read.
+        MissingPackageError: PyAV is not installed, or what opens such addresses.
+    """
     try:
         import av
     except ImportError as error:
@@ -172,7 +191,7 @@ def open_video(path: Path, report: Say) -> FrameSource:
             f"{path} needs PyAV to be read: {install_hint('movinet-runtime[video]')}"
         ) from error
     try:
-        with av.open(str(path)) as container:
+        with _container(path) as container:
             if not container.streams.video:
                 raise SourceError(f"{path} has no video stream")
             length = container.duration

@@ -13,7 +13,7 @@ from movinet_runtime.sources.live import Grab, Opener
 OPEN_TIMEOUT, READ_TIMEOUT = 10.0, 5.0  # seconds
 
 _ADDRESS = re.compile(r"([\w+.-]+:/+)([^/?#]*)(.*)", re.DOTALL)
-_SECRET = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|token|secret|key|auth)[^=&]*=)[^&]+")
+_SECRET = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|token|secret|key|auth|cred|sig)[^=&]*=)[^&]+")
 
 
 def redacted(address: str) -> str:

@@ -1,0 +1,143 @@
+"""Files behind addresses, read in place through fsspec: https://, s3:// and what else it opens."""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import urlsplit
+
+from movinet_runtime.errors import MissingPackageError, SourceError
+from movinet_runtime.install import install_hint
+from movinet_runtime.sources.network import redacted
+
+T = TypeVar("T")
+
+
+def is_address(path: str) -> bool:
+    """Whether a path is an address: it says how the file is reached."""
+    return "://" in path
+
+
+def file_name(path: str) -> str:
+    """Return the last part of a path or of an address, without what is asked of a server."""
+    return Path(urlsplit(path).path if is_address(path) else path).name
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file behind an address; it prints without passwords and tokens."""
+
+    address: str
+
+    def __str__(self) -> str:
+        return redacted(self.address)
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Open it for reading anywhere in it; all that fails is a SourceError or an OSError.
+
+        Raises:
+            SourceError: it cannot be opened.
+            MissingPackageError: what opens such addresses is not installed.
+        """
+        fs, path = _file_system(self.address)
+        file = self._asked(lambda: fs.open(path, "rb"))
+        with file:
+            if getattr(file, "size", None) is None:  # it says that it can seek, and cannot
+                raise SourceError(f"{self}: its server tells no length; copy the file here first")
+            yield _Quiet(file)  # type: ignore[misc]
+
+    def listed(self) -> list[str]:
+        """Return the addresses of the files below it, in the order of their names.
+
+        Those that a pattern with ``*`` fits; or all files below an address that ends in a slash.
+
+        Raises:
+            SourceError: that cannot be listed.
+        """
+        fs, path = _file_system(self.address)
+        listing = fs.glob if "*" in path else fs.find
+        found = self._asked(lambda: listing(path))
+        return [fs.unstrip_protocol(one) for one in sorted(found)]
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """Ask a server for something; each library has errors of its own."""
+        try:
+            return ask()
+        except FileNotFoundError as error:  # what fsspec says of every failure of a web server
+            cause = error.__cause__
+            status = getattr(cause, "status", None)
+            if not isinstance(cause, Exception) or status == 404:
+                raise SourceError(f"{self} does not exist") from None
+            wrong = f"status {status}" if status else _reason(cause)
+            raise SourceError(f"{self} cannot be read: {wrong}") from None
+        except Exception as error:
+            raise SourceError(f"{self} cannot be read: {_reason(error)}") from None
+
+
+def _file_system(address: str) -> tuple[Any, str]:
+    """Return what opens an address, and the file's path in it.
+
+    Raises:
+        SourceError: nothing opens such addresses.
+        MissingPackageError: what does is not installed.
+    """
+    shown = redacted(address)
+    try:
+        import fsspec.core
+    except ImportError as error:
+        hint = install_hint("movinet-runtime[remote]")
+        raise MissingPackageError(f"{shown} needs fsspec to be read: {hint}") from error
+    try:
+        fs, path = fsspec.core.url_to_fs(address)
+    except ImportError as error:
+        hint = install_hint("movinet-runtime[remote]")
+        raise MissingPackageError(f"{shown}: {error} ({hint})") from error
+    except Exception as error:
+        raise SourceError(f"{shown} cannot be read: {_reason(error)}") from None
+    return fs, path
+
+
+def check_address(address: str) -> None:
+    """Find out before the work whether addresses of this kind can be opened here.
+
+    Raises:
+        SourceError, MissingPackageError: not.
+    """
+    _file_system(address)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, which may hold the address."""
+    text = str(error).strip().splitlines()
+    return " ".join(redacted(word) for word in text[0].split()) if text else type(error).__name__
+
+
+class _Quiet(io.RawIOBase):
+    """A file whose errors are all OSErrors."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        return self._tried(lambda: self._file.read(size))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._tried(lambda: self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def _tried(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except Exception as error:
+            raise OSError(_reason(error)) from None
