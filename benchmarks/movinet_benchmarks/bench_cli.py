@@ -23,6 +23,7 @@ from movinet_benchmarks.host import LIMIT_SECONDS, PYTHON, Host
 from movinet_benchmarks.measure import Plan, measure
 from movinet_benchmarks.report import Report, read_report
 from movinet_benchmarks.timing import HOT_ROUNDS, PACED_ROUNDS, PROCESSES, Schedule
+from movinet_runtime import StreamModel
 from movinet_runtime.cli.options import only_with
 from movinet_runtime.errors import UsageError
 from movinet_runtime.files import written_whole
@@ -164,6 +165,11 @@ def measure_command(
         commit or described(),
     )
     outputs = {path: _format(path) for path in output or ()}
+    for path in outputs:  # what is wrong is said now, not after the measuring
+        if not path.parent.is_dir():
+            raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist")
+    if against is not None:
+        StreamModel(against)
     if "html" in outputs.values():
         new_figure(1, 1)  # what its picture needs is missing now, not after the measuring
     console = Console(stderr=True)

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,15 +160,15 @@ def _point(name: str, report: Report, variant: Variant) -> Point:
 def _date(report: Report) -> str | None:
     """When a report was made, in UTC; older ones know it by the first look at the machine."""
     if report.run.date is not None:
-        try:
-            when = datetime.fromisoformat(report.run.date)
-        except ValueError:
-            return None
-        return when.astimezone(timezone.utc).isoformat(timespec="seconds")
-    looks = report.environment.looks
-    if not looks:
+        made = partial(datetime.fromisoformat, report.run.date)
+    elif looks := report.environment.looks:
+        made = partial(datetime.fromtimestamp, looks[0].time, timezone.utc)
+    else:
         return None
-    return datetime.fromtimestamp(looks[0].time, timezone.utc).isoformat(timespec="seconds")
+    try:
+        return made().astimezone(timezone.utc).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):  # no time that there ever was
+        return None
 
 
 def _machine(report: Report) -> str:

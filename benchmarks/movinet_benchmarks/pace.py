@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 def measured(models: list[Path], threads: list[int], processes: int, rounds: int) -> list[Row]:
-    """Measure each model in fresh processes, by turns.
+    """Measure each model in fresh processes, all models by turns.
 
     Returns:
         By model and number of threads: for each condition ``ms`` (the median), ``faults`` and
@@ -31,17 +31,25 @@ def measured(models: list[Path], threads: list[int], processes: int, rounds: int
     Raises:
         ModelFileError: a model does not start.
     """
-    rows = []
+    subjects = list(product(models, threads))
+    answers: dict[tuple[Path, int], list[Row]] = {subject: [] for subject in subjects}
     with tempfile.TemporaryDirectory(prefix="movinet-pace-") as folder:
-        frames = Path(folder) / "frames.npy"
-        for path, number in product(models, threads):
+        files = {path: Path(folder) / f"{i}.npy" for i, path in enumerate(models)}
+        for path, frames in files.items():
             loaded = StreamModel(path)
             np.save(frames, np.stack(frames_for(loaded.size, loaded.fps, None)))
-            arguments = [str(path), "auto", str(number), str(rounds), str(frames)]
-            answers = [run_module("conditions", arguments) for _ in range(processes)]
-            found = {name: _merged([one[name] for one in answers]) for name in CONDITIONS}
-            rows.append({"model": path.stem, "threads": number, "conditions": found})
-    return rows
+        for _ in range(processes):
+            for path, number in subjects:
+                arguments = [str(path), "auto", str(number), str(rounds), str(files[path])]
+                answers[path, number].append(run_module("conditions", arguments))
+    return [
+        {
+            "model": path.stem,
+            "threads": number,
+            "conditions": {name: _merged([one[name] for one in found]) for name in CONDITIONS},
+        }
+        for (path, number), found in answers.items()
+    ]
 
 
 def _merged(answers: list[Row]) -> Row:

@@ -17,7 +17,8 @@ from typing import Annotated, Any
 import typer
 
 from movinet_benchmarks.command import run
-from movinet_runtime.errors import UsageError
+from movinet_runtime.errors import MissingPackageError, UsageError
+from movinet_runtime.install import install_hint
 from movinet_runtime.sources.clips import frames_at
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
@@ -61,14 +62,25 @@ def labelled(path: Path, model: Path, output: Path, *options: object) -> dict[st
     command = [*MOVINET, "label", path, "-m", model, "-o", output, "--json", *options]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     if done.returncode:
-        raise UsageError(f"movinet label failed: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UsageError(f"movinet label failed: {said[-1]}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
 @contextmanager
 def cluster(workers: int) -> Iterator[str]:
-    """Start a Dask scheduler and workers of one thread each on loopback."""
+    """Start a Dask scheduler and workers of one thread each on loopback.
+
+    Raises:
+        MissingPackageError: Dask is not installed.
+        UsageError: they did not begin within a minute.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        hint = install_hint("movinet-runtime[dask]")
+        raise MissingPackageError(f"--dask needs Dask: {hint}") from error
     with tempfile.TemporaryDirectory(prefix="movinet-dask-") as folder, ExitStack() as stack:
         file = str(Path(folder) / "scheduler.json")
         local = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", file]
@@ -84,21 +96,28 @@ def cluster(workers: int) -> Iterator[str]:
                 )
             )
             stack.callback(process.kill)
-        import distributed
-
         end = time.monotonic() + 60
         while not Path(file).exists() and time.monotonic() < end:
             time.sleep(0.1)
-        with distributed.Client(scheduler_file=file, set_as_default=False) as client:
-            client.wait_for_workers(workers, timeout=60)
+        try:
+            with distributed.Client(scheduler_file=file, set_as_default=False) as client:
+                client.wait_for_workers(workers, timeout=60)
+        except (OSError, ValueError) as error:  # a TimeoutError too
+            raise UsageError(f"the Dask cluster did not begin: {error}") from error
         yield file
 
 
 def same(one: Path, other: Path) -> tuple[float, int]:
-    """Return the share of decided rows whose best label is the same, and their number."""
+    """Return the share of decided rows whose best label is the same, and their number.
+
+    Raises:
+        UsageError: one has more rows.
+    """
     rows = [
         [json.loads(line) for line in path.read_text("utf-8").splitlines()] for path in (one, other)
     ]
+    if len(rows[0]) != len(rows[1]):
+        raise UsageError(f"{len(rows[0])} rows of the uncut film, {len(rows[1])} of the cut one")
     decided = [
         first["label"] == second["label"]
         for first, second in zip(*rows, strict=True)
@@ -111,8 +130,12 @@ def same(one: Path, other: Path) -> tuple[float, int]:
 def main(
     models: Annotated[list[Path], typer.Argument(help="Stream models.")],
     clips: Annotated[list[Path], typer.Option("--clip", help="Films are made of these.")],
-    workers: Annotated[list[int] | None, typer.Option(help="Processes; default: 1 and 2.")] = None,
-    dask: Annotated[list[int] | None, typer.Option(help="Dask workers; default: none.")] = None,
+    workers: Annotated[
+        list[int] | None, typer.Option(min=1, help="Processes; default: 1 and 2.")
+    ] = None,
+    dask: Annotated[
+        list[int] | None, typer.Option(min=1, help="Dask workers; default: none.")
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="Of 720p30.")] = 5.0,
     cut: Annotated[list[float] | None, typer.Option(help="Lead-ins, seconds, to compare.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Of each; the fastest counts.")] = 3,

@@ -53,6 +53,10 @@ class SourceError(MovinetError):
     """A source of frames that cannot be opened or gives no frames."""
 
 
+class NoFramesError(SourceError):
+    """A source that can be read and has no frames, or none where they were looked for."""
+
+
 class LostError(SourceError):
     """A live source that gave frames, or was asked for some, and stayed silent too long."""
 

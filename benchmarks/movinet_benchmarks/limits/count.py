@@ -282,7 +282,10 @@ class _Reader:
             if name == "ADD":
                 terms = dict(made.get(self._root(int(i)), ("", None)) for i in op.inputs)
                 product, convolution = terms.get("MUL"), terms.get("DEPTHWISE_CONV_2D")
-                if product and convolution and _over_time(self._shape(convolution.inputs[1])):
+                if product is None or convolution is None:
+                    continue
+                constant = [self._root(int(i)) in self.constants for i in product.inputs]
+                if any(constant) and _over_time(self._shape(convolution.inputs[1])):
                     found.add(self._root(int(product.outputs[0])))
         return found
 

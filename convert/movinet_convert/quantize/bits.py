@@ -29,6 +29,7 @@ from movinet_models.figures import drawn
 from movinet_runtime.errors import UsageError
 
 TRIED = (8, 6, 5, 4)
+WIDEST = 2048  # the classifier's input, which calibration of a variant leaves out
 DRAWN_CLIPS = 4  # to judge on, where none are given
 
 
@@ -109,7 +110,7 @@ def main(
         streams = Streams(drawn("test", DRAWN_CLIPS, size, fps), long_frames)
     ways = {
         "nearest": Moments(),
-        "GPTQ": second_moments(graph, drawn_clips(size, fps)),
+        "GPTQ": second_moments(graph, drawn_clips(size, fps), most=WIDEST),
     }
     found = [
         (way, count, one.parts)

@@ -144,6 +144,7 @@ def second_moments(
     seen: Clips,
     report: Callable[[int], None] = lambda frames: None,
     where: str | None = None,
+    most: int = MAX_CHANNELS,
 ) -> Moments:
     """Measure E[x x^T] over pixels and frames at the inputs of pointwise convolutions.
 
@@ -155,19 +156,20 @@ def second_moments(
         seen: what to stream through it.
         report: called with the frames of each stream that is finished.
         where: workers (:func:`movinet_runtime.workers.results`); None: this process.
+        most: channels of an input that is measured.
 
     Raises:
         WorkersError: workers are not there, or died.
 
     Returns:
-        Matrices [channels, channels] by tensor name, for up to ``MAX_CHANNELS`` channels.
+        Matrices [channels, channels] by tensor name.
     """
     inputs = {
         op.inputs[0]
         for op in graph.ops
         if op.kind == "CONV_2D" and graph.shape(op.inputs[1])[1:3] == (1, 1)
     }
-    names = sorted(x for x in inputs if graph.shape(x)[3] <= MAX_CHANNELS)
+    names = sorted(x for x in inputs if graph.shape(x)[3] <= most)
     if not names:
         return {}
     _, _, height, width, _ = graph.shape(graph.inputs["image"])

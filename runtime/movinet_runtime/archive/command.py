@@ -130,6 +130,8 @@ def run(request: Request, model: StreamModel, show: Show = lambda _: None) -> Pr
     writer_of(request.output)
     path = request.output.with_name(request.output.name + ".journal")
     journal = Journal(path, request.resume)
+    if not request.output.exists():
+        journal.told = 0
     batch = _Batch(request, journal, model.streams)
     whole = False
     try:
@@ -143,6 +145,7 @@ def run(request: Request, model: StreamModel, show: Show = lambda _: None) -> Pr
             said = f"interrupted: {_saved(request, model, batch, journal)}"
             raise Interrupted(said, code if isinstance(code, int) else 1) from None
         _write(request, model, batch, journal)
+        journal.tell(batch.progress.files)
         whole = True
     finally:
         journal.close(whole)
@@ -150,10 +153,13 @@ def run(request: Request, model: StreamModel, show: Show = lambda _: None) -> Pr
 
 
 def _saved(request: Request, model: StreamModel, batch: "_Batch", journal: Journal) -> str:
-    """Write what is finished, if there is anything; say what there is."""
+    """Write what is finished, if that is no less than what is there; say what there is."""
     done, total = batch.progress.files, len(request.entries)
+    if done < journal.told:
+        return f"{request.output} is left as it was ({journal.told} files), --resume goes on"
     if done:
         _write(request, model, batch, journal)
+        journal.tell(done)
         return f"{request.output} holds {done} of {total} files, --resume goes on"
     if len(journal):
         return f"no file is finished, but parts are: --resume goes on ({journal.path})"
@@ -238,6 +244,9 @@ class _Batch:
         cut = list(self.pieces(index))
         wanted = [piece for piece in cut if piece.key not in self._journal]
         self.progress.skipped += len(cut) - len(wanted)
+        known = (self._journal.part(piece.key) for piece in cut if piece not in wanted)
+        if any(part.error is not None for part in known):  # of a copy that this run has read
+            self._failed.add(index)
         self.progress.cut += len(cut) > 1
         self._left[index] = len(wanted) or 1
         self._waiting.extend((index, piece) for piece in wanted)
@@ -293,17 +302,9 @@ def _rows(
     entry, about = request.entries[index], batch.abouts[index]
     truth = model.labels[entry.truth] if isinstance(entry.truth, int) else entry.truth
     if about.error is not None:
-        yield _as_named(error_row(entry, about.error, truth), batch, entry)
+        yield error_row(entry, about.error, truth)
         return
     parts = (journal.part(piece.key) for piece in batch.pieces(index))
-    found = rows(
+    yield from rows(
         entry, parts, request.job, model.labels, model.thresholds, request.min_duration, truth
     )
-    for row in found:
-        yield row if row.error is None else _as_named(row, batch, entry)
-
-
-def _as_named(row: Row, batch: _Batch, entry: Entry) -> Row:
-    """Name a file in its error as the user did, not as the worker sees it."""
-    there = mapped(entry.path, list(batch.request.paths))
-    return replace(row, error=(row.error or "").replace(there, entry.path))

@@ -17,7 +17,7 @@ from movinet_runtime.archive.rows import Row
 from movinet_runtime.errors import MissingPackageError, UsageError
 from movinet_runtime.files import writing, written_whole
 from movinet_runtime.install import install_hint
-from movinet_runtime.sources.remote import file_name, is_address
+from movinet_runtime.sources.remote import file_name, is_address, shown
 
 Sink = Callable[[Row], None]
 Writer = Callable[[Path], AbstractContextManager[Sink]]
@@ -209,7 +209,9 @@ def check_together(paths: Iterable[str], output: Path) -> None:
         return
     in_turn = [path for path, _ in groupby(paths)]
     if again := next((path for path, count in Counter(in_turn).items() if count > 1), None):
-        raise UsageError(f"{output} has one place for each video: put the rows of {again} together")
+        raise UsageError(
+            f"{output} has one place for each video: put the rows of {shown(again)} together"
+        )
 
 
 def subtitle_paths(paths: Iterable[str], folder: str) -> dict[str, Path]:
@@ -232,6 +234,7 @@ def subtitle_paths(paths: Iterable[str], folder: str) -> dict[str, Path]:
         else:
             place = Path(path).with_suffix(".vtt")
         if owners.setdefault(place, path) != path or path in found:
-            raise UsageError(f"--vtt: {owners[place]} and {path} would both be {place}")
+            both = f"{shown(owners[place])} and {shown(path)}"
+            raise UsageError(f"--vtt: {both} would both be {place}")
         found[path] = place
     return found

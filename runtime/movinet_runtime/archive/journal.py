@@ -16,6 +16,7 @@ from movinet_runtime.files import writing
 
 HEAD = {"movinet label": 1}
 DONE = {"done": True}
+OUTPUT = "output"  # of a line: how many files the output held when it was last written
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,16 @@ class Journal:
         path: of the file.
         resume: go on with what is there; else begin anew, unless it is unfinished.
 
+    Attributes:
+        told: files that the output held when it was last written, by this run or one before.
+
     Raises:
         UsageError: an unfinished journal without ``resume``, another process writes it.
         OutputError: it cannot be written.
     """
 
     def __init__(self, path: Path, resume: bool) -> None:
-        self.path = path
+        self.path, self.told = path, 0
         self._places: dict[bytes, int] = {}
         with writing(path):
             self._file: BinaryIO = path.open("a+b")
@@ -69,6 +73,7 @@ class Journal:
                 self._file.seek(0, os.SEEK_END)
                 if not end:
                     self._line(HEAD)
+                    self.tell(self.told)
         except BaseException:
             self._file.close()
             raise
@@ -89,6 +94,16 @@ class Journal:
         with writing(self.path):
             place = self._line({"key": key} | asdict(part))
         self._places[bytes.fromhex(key)] = place
+
+    def tell(self, files: int) -> None:
+        """Note how many files the output holds.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        self.told = files
+        with writing(self.path):
+            self._line({OUTPUT: files})
 
     def part(self, key: str) -> Part:
         """Read a finished piece."""
@@ -125,6 +140,7 @@ class Journal:
             if not isinstance(found, dict) or (end == 0 and found != HEAD):
                 break
             finished = found == DONE
+            self.told = found.get(OUTPUT, self.told)
             if "key" in found and found["error"] is None:
                 self._places[bytes.fromhex(found["key"])] = end
             end += len(line)

@@ -21,6 +21,7 @@ from movinet_runtime.cli.options import only_with
 from movinet_runtime.errors import MissingPackageError, MovinetError, OutputError, UsageError
 from movinet_runtime.files import writing, written_whole
 from movinet_runtime.outputs.cut import Cut, clip_name, cut
+from movinet_runtime.sources.remote import is_address
 
 INCOMPLETE = 1
 SHOWN = 20  # segments in the terminal
@@ -185,6 +186,11 @@ def _cut_all(
         for one in progress.track(found):
             segment = one.segment
             place = folder / names[segment.label]
+            if is_address(segment.path):
+                failures.append(
+                    f"{segment.path} is not on this machine: clips are cut of files here"
+                )
+                continue
             try:
                 name = clip_name(one.source, segment.start, segment.end)
                 with writing(place):
@@ -238,13 +244,18 @@ def as_list(found: Sequence[Found], ending: str) -> str:
         seg = one.segment
         doubt = "" if seg.doubt is None else f"{seg.doubt:.6f}"
         seconds = (f"{seg.start:.3f}", f"{seg.end:.3f}")
-        source = str(one.source.absolute())
-        rows.writerow([_path(one), seg.label, *seconds, f"{seg.probability:.6f}", doubt, source])
+        probability = f"{seg.probability:.6f}"
+        rows.writerow([_path(one), seg.label, *seconds, probability, doubt, _source(one)])
     return text.getvalue()
 
 
 def _path(one: Found) -> str:
-    return str((one.source if one.clip is None else one.clip.path).absolute())
+    return _source(one) if one.clip is None else str(one.clip.path.absolute())
+
+
+def _source(one: Found) -> str:
+    path = one.segment.path
+    return path if is_address(path) else str(one.source.absolute())
 
 
 def _line(one: Found) -> str:

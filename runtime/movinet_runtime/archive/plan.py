@@ -4,15 +4,15 @@ import csv
 import glob
 import io
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from movinet_runtime.errors import UsageError
 from movinet_runtime.lists import VIDEO_SUFFIXES, parse_list
 from movinet_runtime.sources.network import redacted
-from movinet_runtime.sources.remote import RemoteFile, check_address, file_name, is_address
+from movinet_runtime.sources.remote import RemoteFile, check_address, file_name, is_address, shown
 
 LISTS = (".csv", ".list", ".lst", ".txt")
 TIMES = (("start", "end"), ("time_start", "time_end"))  # what columns are called
@@ -36,8 +36,8 @@ class Entry:
 
     @property
     def shown(self) -> str:
-        """The path for people and rows: an address without passwords and tokens."""
-        return redacted(self.path) if is_address(self.path) else self.path
+        """The path for people and rows: without passwords and tokens, and in UTF-8."""
+        return shown(self.path).encode("utf-8", "backslashreplace").decode()
 
 
 def find(paths: Sequence[str]) -> list[Entry]:
@@ -58,9 +58,12 @@ def find(paths: Sequence[str]) -> list[Entry]:
     found = [entry for path in paths for entry in _entries(path)]
     if not found:
         raise UsageError(f"no videos in {', '.join(paths)} ({', '.join(VIDEO_SUFFIXES)})")
-    addresses = (entry.path for entry in found if is_address(entry.path))
-    for address in {urlsplit(one).scheme: one for one in addresses}.values():
+    addresses = {entry.path: entry.shown for entry in found if is_address(entry.path)}
+    for address in {one.partition("://")[0]: one for one in addresses}.values():
         check_address(address)
+    if len({*addresses.values()}) < len(addresses):
+        twice = next(name for name, count in Counter(addresses.values()).items() if count > 1)
+        raise UsageError(f"several addresses would be {twice} in the output: name each file once")
     return found
 
 

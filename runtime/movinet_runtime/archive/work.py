@@ -16,12 +16,11 @@ from movinet_runtime.archive.journal import Part
 from movinet_runtime.archive.pieces import About, Job, Piece, window_of
 from movinet_runtime.classifier import Prediction, StreamClassifier, StreamModel, step_together
 from movinet_runtime.decisions import EventTracker
-from movinet_runtime.errors import MissingPackageError, ModelFileError, SourceError
+from movinet_runtime.errors import ModelFileError, NoFramesError, SourceError
 from movinet_runtime.sources import open_frames
 from movinet_runtime.sources.files import Video, open_video
 from movinet_runtime.sources.frame import Frame
-from movinet_runtime.sources.network import redacted
-from movinet_runtime.sources.remote import RemoteFile, is_address
+from movinet_runtime.sources.remote import RemoteFile, is_address, shown
 from movinet_runtime.sources.source import FrameSource, Source, silent
 from movinet_runtime.stats import Stages
 
@@ -43,10 +42,16 @@ def look(path: str) -> About:
         with _opened(path) as source:
             seekable = isinstance(source, FrameSource) and isinstance(source.frames, Video)
             return About(content, source.duration if seekable else None)
-    except OSError as error:
-        return About(error=f"{redacted(path)} cannot be read: {error.strerror or error}")
-    except (SourceError, MissingPackageError) as error:
-        return About(error=str(error))
+    except (SourceError, OSError) as error:
+        return About(error=_said(error, path))
+
+
+def _said(error: SourceError | OSError, path: str) -> str:
+    """Return what is wrong without the file's name, which rows have as the user knows it."""
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror or error}"
+    name = shown(path)
+    return str(error).removeprefix(name).removeprefix(":").lstrip()
 
 
 def _opened(path: str) -> Source:
@@ -59,7 +64,8 @@ def digest(path: str) -> str:
     They are evenly spread, the first bytes and the last among them; a file of up to 1 MB counts
     as a whole.
     """
-    with RemoteFile(path).open() if is_address(path) else Path(path).open("rb") as file:
+    remote = is_address(path)
+    with RemoteFile(path).open(ahead=False) if remote else Path(path).open("rb") as file:
         size = file.seek(0, SEEK_END)
         found = hashlib.sha256(str(size).encode())
         for i in range(SAMPLES):
@@ -95,7 +101,7 @@ class _Reader:
         self.told = _Told(job, piece.first, stream)
         self.error: str | None = None
         self.seen = 0
-        self._after = piece.after
+        self._after, self._path = piece.after, piece.path
         self._frames = stages.fetching(_frames(job, piece), "decode")
 
     def next(self) -> Any:
@@ -109,10 +115,8 @@ class _Reader:
                 return None
             with self.stages.stage("resize"):
                 return self.stream.prepared(frame.image, self.job.fit)
-        except SourceError as error:
-            self.error = str(error)
-        except OSError as error:
-            self.error = f"cannot be read: {error.strerror or error}"
+        except (SourceError, OSError) as error:
+            self.error = _said(error, self._path)
         return None
 
     def take(self, prediction: Prediction) -> None:
@@ -205,5 +209,14 @@ def _frames(job: Job, piece: Piece) -> Iterator[Frame]:
         source = FrameSource(source.name, video, report=source.report)
     else:
         skip = round(at * job.fps)
+    given = False
     with source.sampled(job.fps) as run:
-        yield from islice(run, skip, None)
+        try:
+            for frame in islice(run, skip, None):
+                given = True
+                yield frame
+        except NoFramesError:
+            pass
+    if not given and not piece.first:  # later pieces may begin after the end: files claim much
+        where = f" at second {piece.begin:g}" if piece.begin else ""
+        raise SourceError(f"{source.name} has no frames{where}")

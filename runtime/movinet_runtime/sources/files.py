@@ -113,8 +113,12 @@ def _frames_from(
 
 
 def _seen_from(frames: Iterator["_Decoded"], begin: float) -> Iterator["_Decoded"]:
-    """Yield the frame that is seen at a moment, as if it began then, and those after it."""
+    """Yield the frame that is seen at a moment, as if it began then, and those after it.
+
+    Nothing after the end: the last frame is seen for its duration, or as long as the one before it.
+    """
     held: _Decoded | None = None
+    gap = 0.0
     for frame in frames:
         if held is not None and frame.time > begin:
             held.begin_at(begin)
@@ -122,8 +126,9 @@ def _seen_from(frames: Iterator["_Decoded"], begin: float) -> Iterator["_Decoded
             yield frame
             yield from frames
             return
+        gap = 0.0 if held is None else frame.time - held.time
         held = frame
-    if held is not None:
+    if held is not None and begin < held.time + (held.duration or gap):
         held.begin_at(begin)
         yield held
 

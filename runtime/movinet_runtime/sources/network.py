@@ -19,8 +19,11 @@ _SECRET = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|token|secret|key|auth|cred|sig
 def redacted(address: str) -> str:
     """Return an address without user, password and tokens, for people to read.
 
-    A password may hold a slash: where user:password is possible, all up to the last @ goes.
+    A password may hold a slash: where user:password is possible, all up to the last @ goes. Of
+    addresses one in the other (fsspec's ``simplecache::https://...``), each.
     """
+    if "::" in address and "://" in address.partition("::")[2]:
+        return "::".join(map(redacted, address.split("::")))
     match = _ADDRESS.fullmatch(address)
     if match is None:
         return address

@@ -1,18 +1,20 @@
 """Files behind addresses, read in place through fsspec: https://, s3:// and what else it opens."""
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EIO
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import urlsplit
 
 from movinet_runtime.errors import MissingPackageError, SourceError
 from movinet_runtime.install import install_hint
 from movinet_runtime.sources.network import redacted
 
 T = TypeVar("T")
+CONNECT, SILENT = 10.0, 30.0  # seconds until a server is given up; disks must begin to turn
 
 
 def is_address(path: str) -> bool:
@@ -20,9 +22,16 @@ def is_address(path: str) -> bool:
     return "://" in path
 
 
+def shown(path: str) -> str:
+    """Return a path for people and rows: an address without passwords and tokens."""
+    return redacted(path) if is_address(path) else path
+
+
 def file_name(path: str) -> str:
     """Return the last part of a path or of an address, without what is asked of a server."""
-    return Path(urlsplit(path).path if is_address(path) else path).name
+    if is_address(path):
+        path = re.split("[?#]", path.partition("://")[2])[0]
+    return Path(path).name or "index"
 
 
 @dataclass(frozen=True)
@@ -35,15 +44,19 @@ class RemoteFile:
         return redacted(self.address)
 
     @contextmanager
-    def open(self) -> Iterator[BinaryIO]:
+    def open(self, ahead: bool = True) -> Iterator[BinaryIO]:
         """Open it for reading anywhere in it; all that fails is a SourceError or an OSError.
+
+        Args:
+            ahead: whether more is read than what is asked for: what follows will be.
 
         Raises:
             SourceError: it cannot be opened.
             MissingPackageError: what opens such addresses is not installed.
         """
         fs, path = _file_system(self.address)
-        file = self._asked(lambda: fs.open(path, "rb"))
+        options = {} if ahead else {"cache_type": "none"}
+        file = self._asked(lambda: fs.open(path, "rb", **options))
         with file:
             if getattr(file, "size", None) is None:  # it says that it can seek, and cannot
                 raise SourceError(f"{self}: its server tells no length; copy the file here first")
@@ -84,19 +97,25 @@ def _file_system(address: str) -> tuple[Any, str]:
         SourceError: nothing opens such addresses.
         MissingPackageError: what does is not installed.
     """
-    shown = redacted(address)
+    name = redacted(address)
     try:
+        import aiohttp
         import fsspec.core
     except ImportError as error:
         hint = install_hint("movinet-runtime[remote]")
-        raise MissingPackageError(f"{shown} needs fsspec to be read: {hint}") from error
+        raise MissingPackageError(f"{name} needs fsspec to be read: {hint}") from error
+    patience = aiohttp.ClientTimeout(None, sock_connect=CONNECT, sock_read=SILENT)
+    options: dict[str, Any] = {
+        "http": {"client_kwargs": {"timeout": patience}},
+        "s3": {"config_kwargs": {"connect_timeout": CONNECT, "read_timeout": SILENT}},
+    }
+    scheme = address.partition("://")[0]
     try:
-        fs, path = fsspec.core.url_to_fs(address)
-    except ImportError as error:
-        hint = install_hint("movinet-runtime[remote]")
-        raise MissingPackageError(f"{shown}: {error} ({hint})") from error
+        fs, path = fsspec.core.url_to_fs(address, **options.get(scheme.removesuffix("s"), {}))
+    except ImportError as error:  # which says what to install
+        raise MissingPackageError(f"{name} cannot be read: {error}") from error
     except Exception as error:
-        raise SourceError(f"{shown} cannot be read: {_reason(error)}") from None
+        raise SourceError(f"{name} cannot be read: {_reason(error)}") from None
     return fs, path
 
 
@@ -112,7 +131,9 @@ def check_address(address: str) -> None:
 def _reason(error: Exception) -> str:
     """The first line of an error, which may hold the address."""
     text = str(error).strip().splitlines()
-    return " ".join(redacted(word) for word in text[0].split()) if text else type(error).__name__
+    if not text:
+        return type(error).__name__
+    return re.sub(r"[\w+.-]+:/+\S+", lambda found: redacted(found[0]), text[0])
 
 
 class _Quiet(io.RawIOBase):
@@ -140,4 +161,4 @@ class _Quiet(io.RawIOBase):
         try:
             return call()
         except Exception as error:
-            raise OSError(_reason(error)) from None
+            raise OSError(EIO, _reason(error)) from None

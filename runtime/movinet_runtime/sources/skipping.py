@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from movinet_runtime.sources.frame import LONGEST_GAP
+
 AHEAD = 48  # packets that are read ahead: more than any codec reorders
 MARGIN = 3e-3  # seconds, for rounded times
 
@@ -37,14 +39,18 @@ class Looks:
 def packets_seen(container: Any, stream: Any, looks: Looks) -> Iterator[tuple[Any, bool]]:
     """Yield a stream's packets, and whether what they show may be seen.
 
-    A packet without a time, and the last ones, may always be.
+    A packet without a time, and the last ones, may always be; and all around a clock that was set
+    and after it, since the instants follow the pictures then and not the clock.
     """
     ahead: deque[Any] = deque()
     times: list[int] = []  # of packets around, in the order in which they are shown
     passed: deque[int] = deque()
 
+    last: int | None = None
+    set_anew = False
+
     def seen(packet: Any) -> bool:
-        if packet.pts is None:
+        if packet.pts is None or set_anew:
             return True
         passed.append(packet.pts)
         if len(passed) > AHEAD:
@@ -58,6 +64,11 @@ def packets_seen(container: Any, stream: Any, looks: Looks) -> Iterator[tuple[An
     for packet in container.demux(stream):
         if packet.pts is not None:
             insort(times, packet.pts)
+        if packet.dts is not None:
+            if last is not None:
+                step = (packet.dts - last) * float(stream.time_base)
+                set_anew |= not 0 <= step <= LONGEST_GAP
+            last = packet.dts
         ahead.append(packet)
         if len(ahead) > AHEAD:
             first = ahead.popleft()

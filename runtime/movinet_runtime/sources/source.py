@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from weakref import WeakSet
 
-from movinet_runtime.errors import SourceError
+from movinet_runtime.errors import NoFramesError
 from movinet_runtime.sources.frame import Frame, Irregular, checked_rate, sample
 
 Say = Callable[[str], None]
@@ -155,7 +155,7 @@ class SampledRun(Run):
             frame = next(self._sampled)
         except StopIteration:
             if self._empty:
-                raise SourceError(f"{self._name} has no frames") from None
+                raise NoFramesError(f"{self._name} has no frames") from None
             self.close()
             raise
         self._empty = False
