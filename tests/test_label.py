@@ -521,3 +521,55 @@ def test_activitynet_has_one_place_for_each_video(films: Path, model: Path, tmp_
         [(0.0, 1.0), (1.0, 2.0)],
         [(0.0, 1.0)],
     ]
+
+
+def test_a_clip_after_the_end_is_an_error_and_no_name_ends_a_run(
+    films: Path, model: Path, tmp_path: Path
+) -> None:
+    """Names that are not UTF-8; clips that begin after their film's end."""
+    odd = tmp_path / os.fsdecode(b"a\xff.mp4")
+    odd.write_bytes((films / "0000.mp4").read_bytes())
+    table = tmp_path / "clips.csv"
+    table.write_text(f"path,start,end\n{films}/0000.mp4,100,110\n")
+    for ending in ("jsonl", "csv", "json", "parquet"):
+        output = tmp_path / f"labels.{ending}"
+        about = label(tmp_path / "a*.mp4", table, "-o", output, "-m", model, "--on", 1)
+        assert (about["files"], about["failed"]) == (2, 1)
+    found = lines(tmp_path / "labels.jsonl")
+    assert found[0]["path"].endswith("a\\udcff.mp4")
+    assert found[-1]["error"] == "has no frames at second 100"
+
+
+def test_copies_of_a_damaged_film_are_errors_both(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    content = film(tmp_path / "whole.mp4", 4.0).read_bytes()
+    for name in ("a.mp4", "b.mp4"):
+        (folder / name).write_bytes(content[:40])
+    about = label(folder, "-o", tmp_path / "l.jsonl", "-m", model, "--on", 1)
+    assert about["failed"] == 2
+    errors = {row["error"] for row in lines(tmp_path / "l.jsonl")}
+    assert len(errors) == 1
+    assert "a.mp4" not in errors.pop()
+
+
+def test_an_interrupted_run_leaves_a_larger_output(
+    films: Path, model: Path, tmp_path: Path
+) -> None:
+    """Of the run before, whether its journal is begun anew or not."""
+    output = tmp_path / "labels.jsonl"
+    label(films, "-o", output, "-m", model, "--on", 1)
+    before = output.read_bytes()
+    journal = tmp_path / "labels.jsonl.journal"
+
+    def interrupted(pid: int) -> None:
+        labelling.wait_for(lambda: 3 <= labelling.finished(journal) < 40)  # begun anew
+        os.kill(pid, signal.SIGINT)
+
+    again = (films, "-o", output, "-m", model, "--on", 1, "--top", 2)
+    done = killed_at(0, journal, *again, who=interrupted)
+    assert done.returncode == 130
+    assert "is left as it was (60 files), --resume goes on" in done.stderr
+    assert output.read_bytes() == before
+    assert label(*again, "--resume")["files"] == 60
+    assert output.read_bytes() != before
