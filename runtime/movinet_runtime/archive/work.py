@@ -205,7 +205,7 @@ def _frames(job: Job, piece: Piece) -> Iterator[Frame]:
     skip = 0
     if isinstance(source, FrameSource) and isinstance(source.frames, Video):
         # Whole cores work on other pieces.
-        video = replace(source.frames, begin=at, threads=1, looks=job.fps)
+        video = replace(source.frames, begin=at, threads=1, looks=job.fps, stands=False)
         source = FrameSource(source.name, video, report=source.report)
     else:
         skip = round(at * job.fps)

@@ -39,6 +39,7 @@ class Video:
         threads: of the decoder; 0: as many as FFmpeg takes.
         looks: frames a second at which somebody looks from ``begin`` on; what is not seen then,
             and no other frame is made from, may be missing. 0: all are wanted. Needs one thread.
+        stands: whether the last frame is what is seen at a begin after the end; else nothing is.
     """
 
     path: Path | str | RemoteFile
@@ -46,6 +47,7 @@ class Video:
     begin: float = 0.0
     threads: int = 0
     looks: float = 0.0
+    stands: bool = True
 
     def __iter__(self) -> Iterator[Frame]:
         import av
@@ -55,7 +57,7 @@ class Video:
             for seek in (True, False):
                 with _container(self.path) as container:
                     _decode_with(container.streams.video[0], self.threads)
-                    frames = _frames_from(container, self.begin, seek, self.looks)
+                    frames = _frames_from(container, self.begin, seek, self.looks, self.stands)
                     if frames is not None:
                         yield from frames
                         return
@@ -84,7 +86,7 @@ def _decode_with(stream: Any, threads: int) -> None:
 
 
 def _frames_from(
-    container: Any, seconds: float, seek: bool, fps: float
+    container: Any, seconds: float, seek: bool, fps: float, stands: bool
 ) -> Iterator["_Decoded"] | None:
     """Decode from a moment after the first frame on; None where the seek missed it."""
     import av
@@ -109,13 +111,13 @@ def _frames_from(
         first = next(frames, None)
         if first is None or first.time > begin:
             return None
-    return _seen_from(chain([first], frames), begin)
+    return _seen_from(chain([first], frames), begin, stands)
 
 
-def _seen_from(frames: Iterator["_Decoded"], begin: float) -> Iterator["_Decoded"]:
+def _seen_from(frames: Iterator["_Decoded"], begin: float, stands: bool) -> Iterator["_Decoded"]:
     """Yield the frame that is seen at a moment, as if it began then, and those after it.
 
-    Nothing after the end: the last frame is seen for its duration, or as long as the one before it.
+    The last frame is seen for its duration, or as long as the one before it; or it stands.
     """
     held: _Decoded | None = None
     gap = 0.0
@@ -128,7 +130,7 @@ def _seen_from(frames: Iterator["_Decoded"], begin: float) -> Iterator["_Decoded
             return
         gap = 0.0 if held is None else frame.time - held.time
         held = frame
-    if held is not None and begin < held.time + (held.duration or gap):
+    if held is not None and (stands or begin < held.time + (held.duration or gap)):
         held.begin_at(begin)
         yield held
 
