@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from movinet_benchmarks.cli import _failures
+from movinet_benchmarks.cli import _clips_in, _failures
 from movinet_benchmarks.fidelity import MAX_DB, Recording, Streams, compare, measures_of, record
 from movinet_convert import flatbuffer, stream_graph
 from movinet_convert.parameters import random_weights
@@ -144,3 +144,11 @@ def test_a_model_that_answers_nan_fails_the_gate(stream_model: Path, tmp_path: P
     done = movinet("verify", stream_model, "--against", broken, *arguments[2:])
     assert done.returncode == 2
     assert "the logits of the float32 file are not all numbers" in done.stderr
+
+
+def test_a_folder_of_videos_is_its_clips(tmp_path: Path) -> None:
+    assert _clips_in(tmp_path) == [tmp_path]  # of images, or nothing that is
+    for name in ("b.mp4", "a.GIF", "c.txt", "d.png"):
+        (tmp_path / name).touch()
+    assert [one.name for one in _clips_in(tmp_path)] == ["a.GIF", "b.mp4"]
+    assert _clips_in(tmp_path / "b.mp4") == [tmp_path / "b.mp4"]

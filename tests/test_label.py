@@ -573,3 +573,44 @@ def test_an_interrupted_run_leaves_a_larger_output(
     assert output.read_bytes() == before
     assert label(*again, "--resume")["files"] == 60
     assert output.read_bytes() != before
+
+
+def test_what_would_be_lost_or_never_end_is_refused(
+    films: Path, model: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "own.csv"
+    table.write_text(f"path,label\n{films}/0000.mp4,red\n")
+    before = table.read_bytes()
+    for words, message in (
+        ((table, "-o", table), "is what is to be labelled"),
+        ((films, "-o", tmp_path / "d.csv"), "is a folder"),
+        ((films, "-o", tmp_path / "l.csv", "--segment", "inf"), "is a number of seconds"),
+        ((films, "-o", tmp_path / "l.csv", "--lead-in", "inf"), "is a number of seconds"),
+    ):
+        (tmp_path / "d.csv").mkdir(exist_ok=True)
+        said = label(*words, "-m", model, code=2)["said"]
+        assert message in said
+        assert len(said.splitlines()) == 1
+    assert table.read_bytes() == before
+    os.mkfifo(tmp_path / "pipe.mp4")
+    odd = tmp_path / "odd.csv"
+    odd.write_text(f"path\na\0b.mp4\n{tmp_path}/pipe.mp4\n{films}/0000.mp4\n")
+    about = label(odd, "-o", tmp_path / "l.jsonl", "-m", model, "--on", 1)
+    assert (about["files"], about["failed"]) == (3, 2)
+    errors = [row["error"] for row in lines(tmp_path / "l.jsonl")][:2]
+    assert "null byte" in errors[0]
+    assert errors[1] == "is no regular file"
+
+
+def test_a_closed_terminal_ends_a_run_as_ctrl_c_does(
+    films: Path, model: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "labels.jsonl"
+    done = killed_at(
+        5, tmp_path / "labels.jsonl.journal", films, "-o", output, "-m", model, "--on", 1,
+        who=lambda pid: os.kill(pid, signal.SIGHUP),
+    )  # fmt: skip
+    assert done.returncode == 128 + signal.SIGHUP
+    assert "--resume goes on" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert output.exists()

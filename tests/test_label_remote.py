@@ -126,6 +126,10 @@ def test_what_a_server_cannot_do_is_said(server: str) -> None:
         assert "\n" not in (about.error or "")
     with pytest.raises(UsageError, match="no videos at"):
         find([f"{server}/films/*.avi"])
+    with pytest.raises(SourceError, match="Cannot connect"):
+        find(["http://127.0.0.1:9/films/"])
+    with pytest.raises(SourceError, match="does not exist"):
+        find([f"{server}/nothing/"])
     with pytest.raises(SourceError, match=r"nowhere://a\.mp4 cannot be read"):
         find(["nowhere://a.mp4"])
     with pytest.raises(UsageError, match="nothing is written to addresses"):

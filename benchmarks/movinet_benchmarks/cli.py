@@ -25,6 +25,7 @@ from movinet_benchmarks.layers import LayerError, layer_errors
 from movinet_benchmarks.recordings import Job, recordings
 from movinet_runtime import StreamClassifier, frames_at
 from movinet_runtime.cli.place import PathMaps, Where, checked_place
+from movinet_runtime.lists import VIDEO_SUFFIXES
 from movinet_runtime.outputs.plot import new_figure, save_figure
 
 GATE_FAILED = 1
@@ -32,12 +33,21 @@ LAYER_FRAMES = 8
 VARIANT_WIDTH = 18
 
 
+def _clips_in(clip: Path) -> list[Path]:
+    """Return the videos of a folder; a folder without any is a clip of images."""
+    if not clip.is_dir():
+        return [clip]
+    return sorted(one for one in clip.iterdir() if one.suffix.lower() in VIDEO_SUFFIXES) or [clip]
+
+
 def verify(
     variants: Annotated[list[Path], typer.Argument(help="Exported variants (.tflite).")],
     against: Annotated[Path, typer.Option(help="The float32 file of the same weights.")],
     clips: Annotated[
         list[Path],
-        typer.Option(help="Videos, GIFs or folders that calibration never saw; repeat it."),
+        typer.Option(
+            help="Videos, GIFs, folders of them or of images, which calibration never saw; repeat it."
+        ),
     ],
     long_frames: Annotated[
         int, typer.Option(min=2, help="Length of the long stream through all clips.")
@@ -67,6 +77,7 @@ def verify(
     movinet verify a0-*.tflite --against a0-stream-float32.tflite --clips a.mp4 --on local
     """
     pairs = checked_place(on, map_paths)
+    clips = [one for clip in clips for one in _clips_in(clip)]
     classifier = StreamClassifier(against)
     console = Console(stderr=True)
     size, fps = classifier.size, classifier.fps

@@ -168,15 +168,18 @@ class _Process:
 
     def end(self) -> None:
         """End it at once, whatever it does."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
         if self._pid.done() and not self._pid.cancelled() and self._pid.exception() is None:
             with suppress(ProcessLookupError):
                 os.kill(self._pid.result(), signal.SIGKILL)
+        # Its thread is waited for: at the interpreter's exit both would close the same pipe.
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin() -> None:
     """Leave signals of the terminal to the parent, never outlive it, and end in silence."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     hide_native_messages_at_exit()
     parent = multiprocessing.parent_process()
 

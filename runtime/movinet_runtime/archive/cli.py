@@ -1,6 +1,8 @@
 """``movinet label``: labels for whole archives."""
 
 import json
+import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -153,6 +155,13 @@ def label(
     only_with(context, not as_events, "rows of frames and windows, not --events", "every", "top")
     pairs = checked_place(where, map_paths)
     writer_of(output)
+    for number, name in ((segment, "--segment"), (lead or 0.0, "--lead-in")):
+        if not math.isfinite(number):
+            raise UsageError(f"{name} is a number of seconds, not {number:g}")
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder")
+    if output.exists() and any(Path(path).exists() and output.samefile(path) for path in paths):
+        raise UsageError(f"{output} would be overwritten, and is what is to be labelled")
     if not output.parent.is_dir():
         raise UsageError(f"the folder {output.parent} does not exist")
     if vtt not in (None, "beside") and not Path(vtt or "").is_dir():
@@ -161,6 +170,9 @@ def label(
     entries = find(paths)
     check_together((entry.path for entry in entries), output)
     subtitles = {} if vtt is None else subtitle_paths((entry.path for entry in entries), vtt)
+    for folder in {place.parent for place in subtitles.values()}:
+        if not os.access(folder, os.W_OK):
+            raise UsageError(f"--vtt: nothing can be written in {folder}")
     names = None if labels is None else tuple(read_labels(labels))
     loaded = StreamModel(model or embedded_model(), threads=1, labels=names, engine=engine)
     _check_truths(entries, loaded.labels)

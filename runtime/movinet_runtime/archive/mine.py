@@ -128,6 +128,8 @@ def read_rows(path: Path, counts: Counts | None = None) -> Iterator[Row]:
     counts = Counts() if counts is None else counts
     if counts.labels is None:
         counts.labels = set()
+    if path.suffix.lower() == ".csv":
+        raise UsageError(f"{path}: mine reads what movinet label writes as .parquet or .jsonl")
     lines = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
     for number, values in enumerate((_json_lines if lines else _parquet)(path), start=1):
         counts.rows += 1

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,6 +104,12 @@ def mine_command(
     """
     only_with(context, folder is not None, "clips, with --cut", "exact")
     only_with(context, uncertain is None, "segments of a label, not --uncertain", "gap", "longest")
+    if not isfinite(gap):
+        raise UsageError(f"--gap is a number of seconds, not {gap:g}")
+    if output is not None and output.exists() and labels.exists() and output.samefile(labels):
+        raise UsageError(f"{output} would be overwritten, and is what is to be read")
+    if output is not None and not output.parent.is_dir():
+        raise UsageError(f"the folder {output.parent} does not exist")
     doubt: Doubt | None = None if uncertain is None else uncertain.value
     if least > most:
         raise UsageError(f"--min {least:g} is more than --max {most:g}")
@@ -198,7 +205,7 @@ def _cut_all(
                 clip = cut(one.source, segment.start, segment.end, place / name, exact)
             except (MissingPackageError, OutputError):
                 raise  # of the machine: the next clip would fare no better
-            except MovinetError as error:
+            except (MovinetError, ValueError) as error:  # a name with a NUL in it
                 failures.append(str(error))
             else:
                 done.append(Found(segment, one.source, clip))

@@ -4,6 +4,7 @@ import csv
 import glob
 import io
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -107,7 +108,12 @@ def _beside(table: Path, path: str) -> str:
 
 
 def _videos(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if _is_video(path.name) and not path.is_dir())
+    """Find videos in a folder, and the folders in it that cannot be read."""
+    found: list[Path] = []
+    walk = os.walk(folder, onerror=lambda error: found.append(Path(error.filename)))
+    for place, _, names in walk:
+        found += (Path(place) / name for name in names if _is_video(name))
+    return sorted(found)
 
 
 def _listed(path: Path) -> Iterator[Entry]:

@@ -38,12 +38,23 @@ def work(task: Task) -> About | list[Part]:
 def look(path: str) -> About:
     """Find out what a file holds and how long it is."""
     try:
+        if not is_address(path) and not Path(path).is_file() and Path(path).exists():
+            return About(error=_special(Path(path)))
         content = digest(path)
         with _opened(path) as source:
             seekable = isinstance(source, FrameSource) and isinstance(source.frames, Video)
             return About(content, source.duration if seekable else None)
     except (SourceError, OSError) as error:
         return About(error=_said(error, path))
+    except ValueError as error:  # a name that no file can have
+        return About(error=f"cannot be read: {error}")
+
+
+def _special(path: Path) -> str:
+    """Say what is no file: reading a pipe would never end."""
+    if path.is_dir():
+        return "is a folder that cannot be read"
+    return "is no regular file"
 
 
 def _said(error: SourceError | OSError, path: str) -> str:

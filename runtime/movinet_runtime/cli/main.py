@@ -122,6 +122,9 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     # As if interrupted: unfinished outputs are removed on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    closed = getattr(signal, "SIGHUP", None)  # the terminal's end; nohup has it ignored
+    if closed is not None and signal.getsignal(closed) is not signal.SIG_IGN:
+        signal.signal(closed, lambda *_: sys.exit(128 + closed))
     try:
         app(arguments)
     except MovinetError as error:

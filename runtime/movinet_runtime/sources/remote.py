@@ -71,8 +71,11 @@ class RemoteFile:
             SourceError: that cannot be listed.
         """
         fs, path = _file_system(self.address)
-        listing = fs.glob if "*" in path else fs.find
-        found = self._asked(lambda: listing(path))
+        if "*" in path:
+            found = self._asked(lambda: fs.glob(path))
+        else:
+            self._asked(lambda: fs.ls(path))  # find says nothing of what it cannot reach
+            found = self._asked(lambda: fs.find(path))
         return [fs.unstrip_protocol(one) for one in sorted(found)]
 
     def _asked(self, ask: Callable[[], T]) -> T:
