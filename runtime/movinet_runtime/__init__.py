@@ -65,6 +65,7 @@ _HOMES = {
     "MissingPackageError": "errors",
     "ModelFile": "model_file",
     "ModelFileError": "errors",
+    "NoFramesError": "errors",
     "MovinetError": "errors",
     "OutputError": "errors",
     "PipeSource": "sources.pipe",
