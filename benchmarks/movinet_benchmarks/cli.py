@@ -46,7 +46,7 @@ def verify(
     clips: Annotated[
         list[Path],
         typer.Option(
-            help="Videos, GIFs, folders of them or of images; calibration never saw them; repeat it."
+            help="Videos, GIFs, folders of them or of images, unseen by calibration; repeat it."
         ),
     ],
     long_frames: Annotated[
