@@ -493,6 +493,8 @@ def test_paths_and_places(tmp_path: Path) -> None:
         path_map(["/a"])
     assert local_processes("3") == local_processes("local:3") == 3
     assert local_processes("dask://here:1") is None
+    with pytest.raises(UsageError, match="names no port"):
+        local_processes("dask://here")
     (tmp_path / "inner").mkdir()
     for name in ("b.mp4", "a.GIF", "inner/c.mkv", "d.txt"):
         (tmp_path / name).touch()

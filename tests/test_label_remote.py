@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from movinet_runtime.addresses import redacted
 from movinet_runtime.archive.formats import check_together, subtitle_paths
 from movinet_runtime.archive.plan import Entry, find
 from movinet_runtime.archive.work import digest, look
 from movinet_runtime.errors import MissingPackageError, SourceError, UsageError
 from movinet_runtime.sources import remote
-from movinet_runtime.sources.network import redacted
 from tests.labelling import archive, film, label
 from tests.small import small_model
 
@@ -50,12 +50,17 @@ def server(films: Path) -> Iterator[str]:
         await response.write((films / "0000.mp4").read_bytes())
         return response
 
+    async def all_at_once(_: Any) -> Any:
+        """A length, and the whole file whatever part is asked for."""
+        return web.Response(body=(films / "0000.mp4").read_bytes() * 500)
+
     async def refused(_: Any) -> Any:
         raise web.HTTPForbidden
 
     loop = asyncio.new_event_loop()
     app = web.Application()
     app.router.add_get("/made/0000.mp4", made_on_the_way)
+    app.router.add_get("/whole/0000.mp4", all_at_once)
     app.router.add_get("/refused.mp4", refused)
     app.router.add_static("/films", films, show_index=True)
     runner = web.AppRunner(app)
@@ -117,6 +122,7 @@ def test_lists_name_addresses_and_no_row_holds_a_token(
 def test_what_a_server_cannot_do_is_said(server: str) -> None:
     for address, message in {
         f"{server}/made/0000.mp4": "its server tells no length; copy the file here first",
+        f"{server}/whole/0000.mp4": "its server sends no parts of files; copy the file here first",
         f"{server}/refused.mp4?sig=abcd": "cannot be read: status 403",
         "http://127.0.0.1:9/a.mp4": "cannot be read: Cannot connect",
     }.items():

@@ -16,10 +16,11 @@ import pytest
 from PIL import Image
 
 from movinet_runtime import open_frames
+from movinet_runtime.addresses import redacted
+from movinet_runtime.cli.main import main
 from movinet_runtime.errors import MissingPackageError, SourceError
 from movinet_runtime.sources import live
 from movinet_runtime.sources.live import LiveRun, LiveSource
-from movinet_runtime.sources.network import redacted
 from tests.rtsp import rtsp_server
 
 RATE = 25.0
@@ -176,6 +177,20 @@ def test_no_password_in_any_output(stream_model: Path, scheme: str) -> None:
         assert done.returncode == (1 if more else 2)
         assert "***@127.0.0.1" in done.stderr
         assert "secret" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("option", ["--model", "--labels", "--output", "--on"])
+def test_no_password_of_a_misplaced_address(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where no address belongs."""
+    address = "https://user:secret@cloud.local/a?token=secret"
+    words = ["movinet", "label", "none.mp4", "-o", "labels.jsonl", option, address]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "secret" not in capsys.readouterr().err
 
 
 def test_no_password_in_lines_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:

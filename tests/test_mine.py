@@ -158,6 +158,7 @@ def test_other_files_are_no_labels(tmp_path: Path) -> None:
     del lacking["top"]
     for name, content, message in (
         ("a.jsonl", b"{", "line 1: no JSON"),
+        ("a.jsonl", b"[" * 100_000, "line 1: no JSON"),
         ("a.jsonl", b"[1]\n", "line 1: it is no object"),
         ("a.jsonl", b"\xff\xfe", "cannot read the labels"),
         ("a.jsonl", json.dumps(lacking).encode(), "line 1: no column 'top'"),

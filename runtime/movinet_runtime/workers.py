@@ -143,6 +143,8 @@ def local_processes(where: str) -> int | None:
     number = where.removeprefix("local:")
     if number.isdecimal() and number.isascii() and int(number) > 0:
         return int(number)
+    if where.startswith("dask://") and not where.rpartition(":")[2].rstrip("/").isdecimal():
+        raise UsageError(f"--on {where} names no port; Dask's schedulers listen on 8786")
     if "://" in where or where.endswith(".json") or Path(where).is_file():
         return None
     raise UsageError(
@@ -309,7 +311,7 @@ def _connected(where: str) -> Iterator[Any]:
     if "://" not in where:
         try:
             address = json.loads(Path(where).read_text("utf-8"))["address"]
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise WorkersError(f"{where} is no scheduler file of Dask: {error}") from None
     try:
         client = distributed.Client(address, timeout=CONNECT, set_as_default=False)

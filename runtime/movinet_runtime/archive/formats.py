@@ -34,7 +34,7 @@ def writer_of(path: Path) -> Writer:
     """
     suffix = path.suffix.lower()
     if suffix not in WRITERS:
-        raise UsageError(f"-o ends in {', '.join(WRITERS)}, not '{path.name}'")
+        raise UsageError(f"-o ends in {', '.join(WRITERS)}, not '{path}'")
     if suffix == ".parquet":
         _arrow()
     return WRITERS[suffix]

@@ -167,7 +167,7 @@ def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
                     where = f"{path}, line {number}"
                     try:
                         values = json.loads(line)
-                    except ValueError as error:
+                    except (ValueError, RecursionError) as error:
                         raise UsageError(f"{where}: no JSON: {_first_line(error)}") from error
                     if not isinstance(values, dict):
                         raise UsageError(f"{where}: it is no object with a path, start and end")

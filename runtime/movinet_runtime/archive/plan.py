@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from movinet_runtime.addresses import redacted
 from movinet_runtime.errors import UsageError
 from movinet_runtime.lists import VIDEO_SUFFIXES, parse_list
-from movinet_runtime.sources.network import redacted
 from movinet_runtime.sources.remote import RemoteFile, check_address, file_name, is_address, shown
 
 LISTS = (".csv", ".list", ".lst", ".txt")

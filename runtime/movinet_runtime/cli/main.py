@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from movinet_runtime.addresses import redacted_in
 from movinet_runtime.cli.commands import known_commands
 from movinet_runtime.errors import MissingPackageError, MovinetError
 from movinet_runtime.install import install_hint
@@ -130,7 +131,7 @@ def main() -> None:
     except MovinetError as error:
         if DEBUG in sys.argv:
             raise
-        print(f"movinet: {error}", file=sys.stderr)
+        print(f"movinet: {redacted_in(str(error))}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         print("movinet: interrupted", file=sys.stderr)
@@ -140,7 +141,7 @@ def main() -> None:
     except (OSError, MemoryError) as error:  # the machine's, not the program's
         if DEBUG in sys.argv:
             raise
-        print(f"movinet: {_machine_says(error)}", file=sys.stderr)
+        print(f"movinet: {redacted_in(_machine_says(error))}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -3,12 +3,13 @@
 import glob
 from pathlib import Path
 
+from movinet_runtime.addresses import redacted
 from movinet_runtime.errors import SourceError
 from movinet_runtime.sources.camera import picamera, v4l2
 from movinet_runtime.sources.files import IMAGES, Animation, Video, open_images, open_video
 from movinet_runtime.sources.frame import checked_rate
 from movinet_runtime.sources.live import LiveSource
-from movinet_runtime.sources.network import network, open_network, redacted
+from movinet_runtime.sources.network import network, open_network
 from movinet_runtime.sources.pipe import PipeSource
 from movinet_runtime.sources.source import FrameSource, Say, Source, silent
 

@@ -1,39 +1,16 @@
-"""Network streams, and what else FFmpeg opens. Passwords in addresses are never shown."""
+"""Network streams, and what else FFmpeg opens."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, Literal
 
+from movinet_runtime.addresses import redacted
 from movinet_runtime.errors import MissingPackageError, SourceError
 from movinet_runtime.install import install_hint
 from movinet_runtime.sources.decode import reason, upright
 from movinet_runtime.sources.live import Grab, Opener
 
 OPEN_TIMEOUT, READ_TIMEOUT = 10.0, 5.0  # seconds
-
-_ADDRESS = re.compile(r"([\w+.-]+:/+)([^/?#]*)(.*)", re.DOTALL)
-_SECRET = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|token|secret|key|auth|cred|sig)[^=&]*=)[^&]+")
-
-
-def redacted(address: str) -> str:
-    """Return an address without user, password and tokens, for people to read.
-
-    A password may hold a slash: where user:password is possible, all up to the last @ goes. Of
-    addresses one in the other (fsspec's ``simplecache::https://...``), each.
-    """
-    if "::" in address and "://" in address.partition("::")[2]:
-        return "::".join(map(redacted, address.split("::")))
-    match = _ADDRESS.fullmatch(address)
-    if match is None:
-        return address
-    scheme, host, rest = match.groups()
-    if ":" in host and not host.startswith("[") and "@" in rest:
-        host, rest = "***@", rest.rpartition("@")[2]
-    elif "@" in host:
-        host = "***@" + host.rpartition("@")[2]
-    return scheme + host + _SECRET.sub(r"\1***", rest)
-
 
 Tee = Callable[[Any], None]  # gets each packet before it is decoded
 

@@ -9,9 +9,9 @@ from errno import EIO
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from movinet_runtime.addresses import redacted, redacted_in
 from movinet_runtime.errors import MissingPackageError, SourceError
 from movinet_runtime.install import install_hint
-from movinet_runtime.sources.network import redacted
 
 T = TypeVar("T")
 CONNECT, SILENT = 10.0, 30.0  # seconds until a server is given up; disks must begin to turn
@@ -136,7 +136,7 @@ def _reason(error: Exception) -> str:
     text = str(error).strip().splitlines()
     if not text:
         return type(error).__name__
-    return re.sub(r"[\w+.-]+:/+\S+", lambda found: redacted(found[0]), text[0])
+    return redacted_in(text[0])
 
 
 class _Quiet(io.RawIOBase):
@@ -164,4 +164,7 @@ class _Quiet(io.RawIOBase):
         try:
             return call()
         except Exception as error:
-            raise OSError(EIO, _reason(error)) from None
+            reason = _reason(error)
+            if "range requests" in reason:  # fsspec's advice is for its own callers
+                reason = "its server sends no parts of files; copy the file here first"
+            raise OSError(EIO, reason) from None

@@ -5,6 +5,7 @@ from contextlib import closing
 from threading import Condition, Lock
 from typing import Any, Protocol
 
+from movinet_runtime.addresses import redacted
 from movinet_runtime.errors import SourceError
 from movinet_runtime.sources import CAMERAS, open_frames
 from movinet_runtime.sources.camera import open_v4l2, picamera
@@ -17,7 +18,6 @@ from movinet_runtime.sources.network import (
     grabs,
     open_network,
     opened,
-    redacted,
 )
 from movinet_runtime.sources.source import Say
 from movinet_runtime.watch.config import CameraConfig, plays_images

@@ -5,8 +5,8 @@ from http.client import HTTPException
 from typing import Any
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from movinet_runtime.addresses import redacted
 from movinet_runtime.errors import OutputError
-from movinet_runtime.sources.network import redacted
 from movinet_runtime.sources.source import Say
 from movinet_runtime.watch.config import WebhookConfig
 from movinet_runtime.watch.events import WatchEvent
