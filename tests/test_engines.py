@@ -208,6 +208,19 @@ def test_the_docs_page_is_what_the_command_writes() -> None:
         assert ours[start : start + 90] in written
 
 
+def test_the_readme_has_the_pages_figures() -> None:
+    root = Path(__file__).parents[1]
+    rows = [line.split("|") for line in (root / "docs/engines.md").read_text("utf-8").splitlines()]
+    paced = {
+        row[1].strip(): row[2].split()[0] for row in rows if len(row) == 6 and "dB" not in row[4]
+    }
+    readme = (root / "README.md").read_text("utf-8")
+    said = readme[readme.index("Other engines on the same network") :].split("\n\n")[0]
+    names = ("ONNX Runtime, float32", "OpenVINO, float32", "OpenVINO, bf16", "ncnn, float32")
+    for name in (*names, "ncnn, bf16", "ours, dynamic"):
+        assert paced[name] in said, name
+
+
 def test_help_names_every_option() -> None:
     command = [sys.executable, "-m", "movinet_benchmarks.engines", "--help"]
     done = subprocess.run(command, capture_output=True, text=True)
