@@ -6,6 +6,7 @@ The counts are compared with formulas over the family's table, which know nothin
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from math import ceil, sqrt
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import pytest
 
 from movinet_benchmarks.arm.cores import AARCH64
 from movinet_benchmarks.arm.root import missing_tools
+from movinet_benchmarks.environment import Snapshot
 from movinet_benchmarks.limits import __main__ as command
 from movinet_benchmarks.limits import count, page, taken
 from movinet_benchmarks.limits.count import Step, counted
 from movinet_benchmarks.limits.least import VECTORS, Peak, least_instructions, least_time
-from movinet_benchmarks.limits.taken import Times
+from movinet_benchmarks.limits.taken import Effort, Times, times
 from movinet_models.family import ModelSpec, lookup
 from movinet_runtime.errors import ModelFileError, UsageError
 from movinet_runtime.inspection import inspect
@@ -265,6 +267,17 @@ def test_the_document_is_of_today(a0: Step) -> None:
     least = least_instructions(a0, VECTORS["cortex-a72"])
     shown = f"{sum(one.total for one in least.values()) / 1e6:.2f} M"
     assert f"| a0-stream-float32 | cortex-a72 | {shown} |" in text, "run make limits"
+
+
+def test_a_model_is_not_disturbed_by_the_one_before(stream_model: Path) -> None:
+    """What loads the machine is judged by how it was when the command began."""
+    effort = Effort(processes=1, rounds=2, paced_rounds=2, pace=50)
+    busy = replace(Snapshot.now(), load=99.0)
+    assert "the machine was busy before it began (load 99.0)" in (
+        times(stream_model, effort, busy).disturbances
+    )
+    calm = times(stream_model, effort, replace(busy, load=0.0)).disturbances
+    assert not any("busy before" in why for why in calm)
 
 
 def test_the_command_measures_here(models: dict[str, Path], tmp_path: Path) -> None:

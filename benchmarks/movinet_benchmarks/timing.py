@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ def time_models(
     images: Sequence[Frame],
     schedule: Schedule,
     progress: Progress = lambda n: None,
+    before: Snapshot | None = None,
 ) -> tuple[list[Timed], Environment]:
     """Time every model on every engine and number of threads, by turns in each process.
 
@@ -83,12 +84,14 @@ def time_models(
         images: frames of their size.
         schedule: how often, how fast, on what.
         progress: called with 1 after each process.
+        before: the machine before anything that loads it and is the caller's own; default: now.
 
     Raises:
         ModelFileError: a model does not start.
     """
     keys = [(n, e, t) for n in models for e in schedule.engines for t in schedule.threads]
-    looks = [Snapshot.now()]
+    now = Snapshot.now()
+    looks = [now if before is None else replace(now, load=before.load)]
     answers = []
     with tempfile.TemporaryDirectory(prefix="movinet-race-") as folder:
         frames = Path(folder) / "frames.npy"

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from movinet_benchmarks.arm.cores import CORES
 from movinet_benchmarks.arm.root import missing_tools
 from movinet_benchmarks.command import run
-from movinet_benchmarks.environment import Environment
+from movinet_benchmarks.environment import Environment, Snapshot
 from movinet_benchmarks.limits.count import Step, counted
 from movinet_benchmarks.limits.least import VECTORS, Peak, least_instructions, least_time
 from movinet_benchmarks.limits.page import BEGIN, TIME, picture, rewritten, sheets, title_of
@@ -142,7 +142,9 @@ def _row(subject: Subject, place: str) -> dict[str, Any]:
     }
 
 
-def collected(subjects: Sequence[Subject], effort: Effort, bar: Progress) -> dict[str, Any]:
+def collected(
+    subjects: Sequence[Subject], effort: Effort, before: Snapshot, bar: Progress
+) -> dict[str, Any]:
     """Measure everything: time first, while nothing else runs here."""
     timed = [s for s in subjects if HERE in s.places]
     peaks = measured_peaks([s.working_set for s in timed]) if timed else None
@@ -150,7 +152,7 @@ def collected(subjects: Sequence[Subject], effort: Effort, bar: Progress) -> dic
     rows = []
     if peaks is not None:
         for one in timed:
-            taken = times(one.path, effort, lambda n: bar.advance(task, n))
+            taken = times(one.path, effort, before, lambda n: bar.advance(task, n))
             rows.append(time_row(one, peaks.peak(one.working_set), taken))
     tasks = [(s, core) for core in VECTORS for s in subjects if core in s.places]
     task = bar.add_task("emulating", total=len(tasks))
@@ -242,6 +244,7 @@ def main(
 
     python -m movinet_benchmarks.limits a0-stream-heavy.tflite --on cortex-a72 --json
     """
+    before = Snapshot.now()
     members, places = _members(member), _places(on)
     if page is not None:
         _read(page)  # what is wrong with it is said now, not after half an hour
@@ -255,7 +258,7 @@ def main(
             task = bar.add_task("exporting", total=len(members))
             models = export_all(members, Path(folder), lambda n: bar.advance(task, n))
         subjects = [Subject.read(path, places) for path in models]
-        figures = collected(subjects, Effort(processes, rounds, paced_rounds, pace), bar)
+        figures = collected(subjects, Effort(processes, rounds, paced_rounds, pace), before, bar)
     output.mkdir(parents=True, exist_ok=True)
     with written_whole(output / "limits.json") as temporary:
         temporary.write_text(json.dumps(figures, indent=1, allow_nan=False), "utf-8")

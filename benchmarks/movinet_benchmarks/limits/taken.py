@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from movinet_benchmarks.arm import blocks
+from movinet_benchmarks.environment import Snapshot
 from movinet_benchmarks.limits import count
 from movinet_benchmarks.measure import frames_for
 from movinet_benchmarks.process.race import Progress
@@ -50,7 +51,9 @@ class Times:
     disturbances: tuple[str, ...]
 
 
-def times(path: Path, effort: Effort, progress: Progress = lambda n: None) -> Times:
+def times(
+    path: Path, effort: Effort, before: Snapshot, progress: Progress = lambda n: None
+) -> Times:
     """Time a model in fresh processes.
 
     Alone, so that it has the caches for itself; one and two threads by turns in other processes.
@@ -58,6 +61,7 @@ def times(path: Path, effort: Effort, progress: Progress = lambda n: None) -> Ti
     Args:
         path: a stream model.
         effort: how often.
+        before: the machine before the first model, whose timing is a load for the next one.
         progress: called with 1 after each process; there are three times ``effort.processes``.
     """
     model = StreamModel(path)
@@ -66,7 +70,7 @@ def times(path: Path, effort: Effort, progress: Progress = lambda n: None) -> Ti
     disturbances: dict[str, None] = {}
 
     def medians(schedule: Schedule) -> list[float]:
-        timed, machine = time_models({path.stem: path}, frames, schedule, progress)
+        timed, machine = time_models({path.stem: path}, frames, schedule, progress, before)
         disturbances.update(dict.fromkeys(machine.disturbances))
         return [summary(one.samples_ms).median for one in timed]
 
