@@ -35,7 +35,7 @@ COMMON = shlex.split("--resolution 96 --speed 1 --colour 0.1 --crop 0.8")
 # From nothing, on pictures that grow and clips of two seconds ...
 FIRST = shlex.split(
     "--weights none --start-resolution 64 --frames 10 --batch 16 "
-    "--learning-rate 2e-3 --final-learning-rate 0.3 --epochs 6 --lead-in 0 --best top1"
+    "--learning-rate 2e-3 --final-learning-rate 0.3 --epochs 8 --lead-in 0 --best top1"
 )
 # ... then on streams: the buffers of all temporal convolutions together reach 30 frames back, and
 # what lies there is another clip. On fewer of the clips, which are again drawn from their seeds;

@@ -489,6 +489,9 @@ def test_the_lead_in_is_the_models(stream_model: Path) -> None:
 def test_paths_and_places(tmp_path: Path) -> None:
     pairs = path_map(["/a=/b", "/c/=/d"])
     assert [mapped(p, pairs) for p in ("/a/x", "/ab/x", "/c/y")] == ["/b/x", "/ab/x", "/d/y"]
+    assert mapped("x/y", []) == str(Path("x/y").absolute())  # workers have folders of their own
+    assert mapped("x/y", path_map(["x=s3://there"])) == "s3://there/y"
+    assert mapped("s3://a/y", pairs) == "s3://a/y"
     with pytest.raises(UsageError, match="HERE=THERE"):
         path_map(["/a"])
     assert local_processes("3") == local_processes("local:3") == 3

@@ -46,6 +46,9 @@ def test_the_same_as_local_and_after_a_workers_death(
         label(films, "-o", other, "-m", model)
         assert pyarrow.parquet.read_table(table) == pyarrow.parquet.read_table(other)
 
+        near = (os.path.relpath(films), "-m", os.path.relpath(model))  # not from a worker's folder
+        assert label(*near, "-o", tmp_path / "near.jsonl", "--on", scheduler)["failed"] == 4
+
         def kill_a_worker(_: int) -> None:
             os.kill(running[1].pid, signal.SIGKILL)
 

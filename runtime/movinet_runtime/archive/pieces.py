@@ -9,12 +9,14 @@ piece 2                                 #####|-------------|
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from movinet_runtime.archive.plan import Entry
 from movinet_runtime.errors import UsageError
 from movinet_runtime.preprocess import Fit
+from movinet_runtime.sources.remote import is_address
 from movinet_runtime.tensors import TensorSpec
 
 HORIZONS = 2  # how many of them a lead-in lasts
@@ -177,12 +179,20 @@ def path_map(text: list[str]) -> list[tuple[str, str]]:
             raise UsageError(
                 f"--path-map is HERE=THERE, such as /data=/mnt/data, not '{here}{sign}'"
             )
-    return [(here.rstrip("/"), there.rstrip("/")) for here, _, there in pairs]
+    return [(_whole(here).rstrip("/"), there.rstrip("/")) for here, _, there in pairs]
 
 
 def mapped(path: str, pairs: list[tuple[str, str]]) -> str:
-    """Return a path as workers see it: the first pair that begins it counts."""
+    """Return a path as workers see it: the first pair that begins it counts.
+
+    A relative path becomes a whole one: workers have folders of their own.
+    """
+    path = _whole(path)
     for here, there in pairs:
         if path == here or path.startswith(here + "/"):
             return there + path[len(here) :]
     return path
+
+
+def _whole(path: str) -> str:
+    return path if is_address(path) else os.path.abspath(path)
