@@ -1,7 +1,10 @@
 """movinet label on a real Dask cluster: a scheduler and two workers on loopback."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -58,6 +61,23 @@ def test_the_same_as_local_and_after_a_workers_death(
         done = killed_at(5, journal, *arguments, who=kill_a_worker)
         assert done.returncode == 0, done.stderr
         assert broken.read_bytes() == undisturbed
+
+
+def test_throughput_is_measured(model: Path, tmp_path: Path) -> None:
+    clip = labelling.film(tmp_path / "clip.mp4", 3.0, fps=12, seed=1)
+    command = [sys.executable, "-m", "movinet_benchmarks.scale", os.path.relpath(model), "--json"]
+    command += ["--clip", str(clip), "--minutes", "0.1", "--repeats", "1"]
+    done = subprocess.run(
+        [*command, "--workers", "1", "--dask", "1"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [(row["where"], row["workers"]) for row in rows] == [("local", 1), ("dask", 1)]
+    for row in rows:
+        assert row["failed"] == 0
+        assert 0 < row["times_real_time"] <= row["times_real_time_seen"]
+        stages = sum(row["ms_a_second_seen"].values())
+        assert 0 < stages < 1000 / row["times_real_time_seen"]
 
 
 def test_the_scheduler_goes(films: Path, model: Path, undisturbed: bytes, tmp_path: Path) -> None:

@@ -232,7 +232,11 @@ def _say(progress: Progress, request: Request, horizon: int, as_json: bool) -> N
             file=sys.stderr,
         )
     if as_json:
-        about = {"output": str(request.output), "lead_in_frames": request.job.lead}
+        about = {
+            "output": str(request.output),
+            "lead_in_frames": request.job.lead,
+            "fps": request.job.fps,
+        }
         with printing():
             print(json.dumps(about | progress.as_json()))
         return
