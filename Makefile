@@ -66,7 +66,7 @@ footprint: setup
 soak: setup
 	$(BIN)/python -m tests.soak --minutes 120
 
-# Draws and trains (90 minutes on two cores; goes on where it was stopped), and judges (15).
+# Draws and trains (95 minutes on two cores; goes on where it was stopped), and judges (6).
 embedded: setup
 	$(BIN)/python models/train_embedded.py
 

@@ -1,6 +1,6 @@
 """Make the embedded model anew: draw, train, pack, export, judge, write the card's figures.
 
-``make embedded`` takes about 100 minutes on two cores, 15 of them for judging. Every step that is
+``make embedded`` takes about 100 minutes on two cores, 6 of them for judging. Every step that is
 done is skipped, a training that was stopped goes on, so the same command again finishes the work.
 Everything on the way lies in ``out/embedded``.
 """
