@@ -179,18 +179,28 @@ def test_no_password_in_any_output(stream_model: Path, scheme: str) -> None:
         assert "secret" not in done.stderr + done.stdout
 
 
-@pytest.mark.parametrize("option", ["--model", "--labels", "--output", "--on"])
+@pytest.mark.parametrize(
+    ("option", "scheme"),
+    [("--model", "https"), ("--labels", "https"), ("--output", "https"), ("--on", "dask")],
+)
 def test_no_password_of_a_misplaced_address(
-    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    option: str,
+    scheme: str,
+    write_video: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Also where no address belongs."""
-    address = "https://user:secret@cloud.local/a?token=secret"
-    words = ["movinet", "label", "none.mp4", "-o", "labels.jsonl", option, address]
-    monkeypatch.setattr(sys, "argv", words)
+    address = f"{scheme}://user:secret@cloud.local/a?token=secret"
+    words = ["movinet", "label", str(write_video(4)), "-o", str(tmp_path / "a.jsonl")]
+    monkeypatch.setattr(sys, "argv", [*words, option, address])
     with pytest.raises(SystemExit) as ended:
         main()
+    said = capsys.readouterr().err
     assert ended.value.code == 2
-    assert "secret" not in capsys.readouterr().err
+    assert "***@cloud.local" in said
+    assert "secret" not in said
 
 
 def test_no_password_in_lines_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
