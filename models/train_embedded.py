@@ -38,9 +38,9 @@ FIRST = shlex.split(
     "--learning-rate 2e-3 --final-learning-rate 0.3 --epochs 8 --lead-in 0 --best top1"
 )
 # ... then on streams: the buffers of all temporal convolutions together reach 30 frames back, and
-# what lies there is another clip. On fewer of the clips, which are again drawn from their seeds;
-# the rate goes on where the first part left it.
-FEW, FEW_CLIPS = WORK / "figures-few", {"train": 4800, "validation": 360, "test": 0}
+# what lies there is another clip. On the first of the clips; the rate goes on where the first part
+# left it.
+FEW, FEW_CLIPS = WORK / "few.csv", 4000
 SECOND = shlex.split(
     f"--weights {SHORT} --freeze 0 --frames 16 --lead-in 16 --horizon 10 --batch 8 "
     "--learning-rate 7e-4 --epochs 3"
@@ -52,16 +52,14 @@ BEGIN, END = "<!-- figures: made by make embedded -->", "<!-- end of figures -->
 def main() -> None:
     """Do what is not done yet, and all that follows from it."""
     WORK.mkdir(parents=True, exist_ok=True)
-    for folder, clips, output, options in (
-        (DATA, CLIPS, SHORT, FIRST),
-        (FEW, FEW_CLIPS, KERAS, SECOND),
-    ):
-        counts = [word for split, n in clips.items() for word in (f"--{split}", str(n))]
-        movinet("figures", folder, *counts)
+    movinet("figures", DATA, *(f"--{split}={count}" for split, count in CLIPS.items()))
+    with written_whole(FEW) as temporary:
+        temporary.write_text(few(), "utf-8")
+    for data, output, options in ((DATA, SHORT, FIRST), (FEW, KERAS, SECOND)):
         if not output.exists():
             stopped = output.with_suffix(".checkpoint.npz").exists()
             resume = ["--resume"] if stopped else []
-            movinet("train", folder, "-o", output, *COMMON, *options, *resume)
+            movinet("train", data, "-o", output, *COMMON, *options, *resume)
     trained = load_weights(str(KERAS), lookup("a0-stream"))
     save_npz(replace(trained, licence=LICENCE), embedded.WEIGHTS)
     export = ("export", "a0-stream", "--weights", "embedded")
@@ -77,6 +75,15 @@ def main() -> None:
     before, _, rest = CARD.read_text("utf-8").partition(BEGIN)
     with written_whole(CARD) as temporary:
         temporary.write_text(before + BEGIN + figures() + END + rest.partition(END)[2], "utf-8")
+
+
+def few() -> str:
+    """Return a table of the first training clips, and of those to choose by."""
+    rows = ["path,label,split"]
+    for split, count in (("train", FEW_CLIPS), ("validation", CLIPS["validation"])):
+        chosen = sorted(path for path in DATA.glob(f"{split}/*/*") if int(path.stem) < count)
+        rows += [f"{path.relative_to(WORK)},{path.parent.name},{split}" for path in chosen]
+    return "\n".join([*rows, ""])
 
 
 def judged(files: Sequence[Path], *modes: str) -> list[dict[str, Any]]:

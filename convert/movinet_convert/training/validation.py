@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from movinet_convert.backend import tf
 from movinet_convert.network import MoViNet, scaled
 from movinet_convert.parameters import Array
 from movinet_convert.training.batches import Batches
@@ -135,8 +136,13 @@ class Validator:
     def __init__(
         self, network: MoViNet, batches: Batches, horizon: int, independent: bool = False
     ) -> None:
-        self._network, self._batches, self._horizon = network, batches, horizon
-        self._independent = independent
+        self._network, self._batches, self._independent = network, batches, independent
+
+        def stream(video: Any, states: Any) -> Any:
+            return network.stream(scaled(video), states, horizon=horizon)
+
+        # Compiled, a third of the time of operator by operator.
+        self._stream = tf.function(stream, reduce_retracing=True)
 
     def answers(self) -> tuple[Answers, Answers | None]:
         """Return the answers to each clip alone, and those in streams (base form: None)."""
@@ -149,11 +155,12 @@ class Validator:
             last = weights.argmax(axis=1)
             clips = np.arange(len(video))
             truth.append(labels[clips, last] > 0)
-            logits, _ = self._network.stream(scaled(video), horizon=self._horizon)
+            logits, after = self._stream(video, None)
             alone.append(logits.numpy()[clips, last])
             if self._network.spec.streams:
-                before = None if number % STREAM_CLIPS == 0 else _first(states, len(video))
-                logits, states = self._network.stream(scaled(video), before, horizon=self._horizon)
+                if number % STREAM_CLIPS:
+                    logits, after = self._stream(video, _first(states, len(video)))
+                states = after
                 within.append(logits.numpy()[clips, last])
         answers = Answers(np.concatenate(truth), np.concatenate(alone), self._independent)
         return answers, replace(answers, logits=np.concatenate(within)) if within else None

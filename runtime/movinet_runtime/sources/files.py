@@ -208,14 +208,16 @@ def open_video(path: Path | RemoteFile, report: Say) -> FrameSource:
     return FrameSource(str(path), Video(path, str(path)), seconds, report)
 
 
-def from_moment(source: Source, seconds: float) -> FrameSource | None:
+def from_moment(source: Source, seconds: float, threads: int = 0) -> FrameSource | None:
     """Return a video's frames from a moment after its first frame on; None if it is none.
 
-    The same frames as by waiting for the moment, but decoding begins at the key frame before it.
+    The same frames as by waiting for the moment, but decoding begins at the key frame before it,
+    in so many threads (0: as many as FFmpeg takes).
     """
     if not isinstance(source, FrameSource) or not isinstance(source.frames, Video):
         return None
-    return FrameSource(source.name, replace(source.frames, begin=seconds), report=source.report)
+    video = replace(source.frames, begin=seconds, threads=threads)
+    return FrameSource(source.name, video, report=source.report)
 
 
 @dataclass(frozen=True)
