@@ -40,10 +40,10 @@ FIRST = shlex.split(
 # ... then on streams: the buffers of all temporal convolutions together reach 30 frames back, and
 # what lies there is another clip. On the first of the clips; the rate goes on where the first part
 # left it.
-FEW, FEW_CLIPS = WORK / "few.csv", 4000
+FEW, FEW_CLIPS = WORK / "few.csv", 4800
 SECOND = shlex.split(
     f"--weights {SHORT} --freeze 0 --frames 16 --lead-in 16 --horizon 10 --batch 8 "
-    "--learning-rate 7e-4 --epochs 3"
+    "--learning-rate 7e-4 --epochs 3 --keep-statistics"
 )
 VARIANTS = ("float32", "float16", "half", "dynamic", "dynamic-si8")
 BEGIN, END = "<!-- figures: made by make embedded -->", "<!-- end of figures -->"

@@ -38,15 +38,17 @@ class FusedNorm(keras.layers.BatchNormalization):  # type: ignore[misc]
 
     Attributes:
         observed: takes in what is normalized, if it is set.
+        kept: training, too, normalizes by the moving statistics, and leaves them as they are.
     """
 
     observed: Moments | None = None
+    kept = False
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         """Normalize [n, h, w, c]."""
         if self.observed is not None:
             self.observed.add(x)
-        if not (training and self.trainable):
+        if self.kept or not (training and self.trainable):
             return super().call(x, training=False)
         normalize = fused_batch_norm
         if devices_in_step() > 1:

@@ -147,6 +147,14 @@ def train(
     weight_cap: Annotated[
         float, typer.Option(min=1, help="A rare class weighs at most so many times its share.")
     ] = 10.0,
+    keep_statistics: Annotated[
+        bool,
+        typer.Option(
+            "--keep-statistics",
+            help="Batch norm uses the statistics that the weights came with, as the runtime will, "
+            "instead of each batch's: for batches of a few clips.",
+        ),
+    ] = False,
     flip: Annotated[bool, typer.Option(help="Mirror half of the clips.")] = True,
     colour: Annotated[float, typer.Option(min=0, max=1, help="Strength of colour changes.")] = 0.2,
     speed: Annotated[float, typer.Option(min=1, help="Up to so much slower or faster.")] = 1.25,
@@ -294,6 +302,7 @@ def _plan(
 
     led = (frames if lead_in is None else lead_in) if spec.streams else 0
     given = ("batch", "rate", "final_rate", "patience", "seed", "smoothing", "ema", "weight_cap")
+    given += ("keep_statistics",)
     return Plan(
         epochs=epochs,
         freeze=min(epochs, (0 if weights == SCRATCH else FREEZE) if freeze is None else freeze),
@@ -380,6 +389,7 @@ def _check_options(
     from movinet_convert.training.plan import METRICS
 
     only_with(context, spec.streams, "stream models", "lead_in", "horizon")
+    only_with(context, weights != "none", "weights that have some", "keep_statistics")
     if lead_in is not None and lead_in > frames:
         raise UsageError(f"--lead-in {lead_in} is longer than a clip of --frames {frames}")
     if mixup and batch == 1:

@@ -61,6 +61,8 @@ class Training:
         keras.utils.set_random_seed(plan.seed)
         skip_graph_optimization()
         self.network, self.plan = network, plan
+        for norm in _norms(network):
+            norm.kept = plan.keep_statistics
         self._devices = devices or one_device()
         self.train, self.validation = _batches(
             network, clips, plan, augmentation, self._devices, pool, cache
@@ -202,13 +204,17 @@ def restore_statistics(network: MoViNet, batches: Iterable[Any]) -> None:
         network: of weights that were read from a TFLite file; answers as before afterwards.
         batches: of (video uint8 [batch, time, h, w, 3], ...).
     """
-    norms = [layer for layer in network._flatten_layers() if isinstance(layer, FusedNorm)]
+    norms = _norms(network)
     for norm in norms:
         norm.observed = Moments()
     for video, *_ in batches:
         network.stream(scaled(video))
     for norm in norms:
         norm.adopt()
+
+
+def _norms(network: MoViNet) -> list[FusedNorm]:
+    return [layer for layer in network._flatten_layers() if isinstance(layer, FusedNorm)]
 
 
 def _batches(

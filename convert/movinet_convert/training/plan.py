@@ -34,6 +34,8 @@ class Plan:
         smoothing: label smoothing, 0 to below 1.
         ema: momentum of an average of the weights, which is judged and kept; 0: none.
         weight_cap: a rare class weighs at most so much more than its share.
+        keep_statistics: batch norm normalizes by the statistics that the weights came with, as
+            the runtime will, and not by each batch's.
         independent: classes do not exclude each other.
     """
 
@@ -52,6 +54,7 @@ class Plan:
     smoothing: float = 0.1
     ema: float = 0.0
     weight_cap: float = 10.0
+    keep_statistics: bool = False
     independent: bool = False
     weight_decay: float = 0.02
     warmup: float = 0.08  # share of all steps
