@@ -89,10 +89,10 @@ def test_it_tells_clips_apart_by_their_order(model: StreamModel) -> None:
 
 def test_the_card_says_what_was_asked_for() -> None:
     rows = {(m[1], m[2]): (int(m[3]), float(m[4]), float(m[5])) for m in ROW.finditer(CARD)}
-    assert set(rows) == {
-        (variant, mode)
-        for variant in ("float32", "float16", "half", "dynamic", "dynamic-si8")
-        for mode in MODES
+    variants = ("float32", "float16", "half", "dynamic", "dynamic-si8")
+    assert set(rows) >= {
+        *((variant, mode) for variant in variants for mode in ("clips", "stream")),
+        *(("float32", mode) for mode in MODES),
     }
     clip_count, top1, pairs = rows["float32", "clips"]
     assert clip_count >= 2000

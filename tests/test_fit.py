@@ -13,11 +13,11 @@ import pytest
 import movinet_convert.network as network_module
 from movinet_convert.backend import keras, tf
 from movinet_convert.export import export
-from movinet_convert.network import MoViNet, bounded_shares, load_into_network
+from movinet_convert.network import MoViNet, bounded_shares, load_into_network, scaled
 from movinet_convert.parameters import random_weights
 from movinet_convert.training.batches import Batches
 from movinet_convert.training.checkpoint import Checkpoint
-from movinet_convert.training.fit import Training
+from movinet_convert.training.fit import Training, norms
 from movinet_convert.training.log import Log
 from movinet_convert.training.plan import Epoch, Plan, best_epoch, stops
 from movinet_convert.training.reading import Augmentation
@@ -208,6 +208,35 @@ def test_shares_go_on_from_any_count(horizon: int, cuts: list[int]) -> None:
         mean, done = averages[-1], done + cut
         got.append(averages)
     np.testing.assert_allclose(np.concatenate(got), wanted, atol=2e-6)
+
+
+def test_kept_statistics_are_those_that_the_runtime_computes_with(
+    collection: Collection, tmp_path: Path
+) -> None:
+    """Training answers as validation does, in any batch, and only what has a gradient moves."""
+    plan = replace(PLAN, epochs=1, lead_in=0, keep_statistics=True)
+    trained = training(collection, tmp_path / "c.npz", plan, LITE)
+    network, (video, *_) = trained.network, trained.validation[0]
+    network.dropout.rate = 0.0
+
+    def answers(learning: bool) -> np.ndarray:
+        return cast(np.ndarray, network.stream(scaled(video), training=learning)[0].numpy())
+
+    np.testing.assert_array_equal(answers(True), answers(False))
+    before = values(network)
+    trained.run()
+    moved = {
+        kind: {
+            not np.array_equal(old, variable.numpy())
+            for old, variable in zip(before, network.variables, strict=True)
+            if variable.name.startswith(kind)
+        }
+        for kind in ("moving", "kernel", "gamma")
+    }
+    assert moved == {"moving": {False}, "kernel": {True}, "gamma": {True}}
+    for norm in norms(network):
+        norm.kept = False
+    assert np.abs(answers(True) - answers(False)).max() > 1e-3
 
 
 # The classifier alone, then all; averages of the weights; every random thing.

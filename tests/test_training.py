@@ -162,6 +162,9 @@ def test_train_kill_resume_export_run(data: Path, tmp_path: Path) -> None:
     options += ["--rate", "2e-3", "--final-rate", "0.3", "--lead-in", "0"]
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
     checkpoint = tmp_path / "mine.checkpoint.npz"
+    kept = subprocess.run([*command, "--keep-statistics"], capture_output=True, text=True)
+    assert kept.returncode == 2
+    assert "--keep-statistics is for weights that have some" in kept.stderr
     started = subprocess.Popen(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
     )
@@ -215,7 +218,7 @@ def test_a_published_file_is_a_start(data: Path, tmp_path: Path) -> None:
     start.write_bytes(flatbuffer.serialize(stream_graph.build(spec, weights), spec.id, {}))
     trained, exported = tmp_path / "mine.keras", tmp_path / "mine.tflite"
     options = ["--epochs", "1", "--freeze", "0", "--frames", "4", "--resolution", "32"]
-    options += ["--lead-in", "0"]
+    options += ["--lead-in", "0", "--keep-statistics"]
     words = ["train", data, "-o", trained, "-m", spec.id, "-w", start, *options]
     done = subprocess.run([*MOVINET, *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

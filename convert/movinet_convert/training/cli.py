@@ -301,8 +301,8 @@ def _plan(
     from movinet_convert.training.start import SCRATCH
 
     led = (frames if lead_in is None else lead_in) if spec.streams else 0
-    given = ("batch", "rate", "final_rate", "patience", "seed", "smoothing", "ema", "weight_cap")
-    given += ("keep_statistics",)
+    given = ["batch", "rate", "final_rate", "patience", "seed", "smoothing", "ema", "weight_cap"]
+    given += ["keep_statistics"]
     return Plan(
         epochs=epochs,
         freeze=min(epochs, (0 if weights == SCRATCH else FREEZE) if freeze is None else freeze),

@@ -61,7 +61,7 @@ class Training:
         keras.utils.set_random_seed(plan.seed)
         skip_graph_optimization()
         self.network, self.plan = network, plan
-        for norm in _norms(network):
+        for norm in norms(network):
             norm.kept = plan.keep_statistics
         self._devices = devices or one_device()
         self.train, self.validation = _batches(
@@ -204,16 +204,17 @@ def restore_statistics(network: MoViNet, batches: Iterable[Any]) -> None:
         network: of weights that were read from a TFLite file; answers as before afterwards.
         batches: of (video uint8 [batch, time, h, w, 3], ...).
     """
-    norms = _norms(network)
-    for norm in norms:
+    measured = norms(network)
+    for norm in measured:
         norm.observed = Moments()
     for video, *_ in batches:
         network.stream(scaled(video))
-    for norm in norms:
+    for norm in measured:
         norm.adopt()
 
 
-def _norms(network: MoViNet) -> list[FusedNorm]:
+def norms(network: MoViNet) -> list[FusedNorm]:
+    """Return a network's batch norms."""
     return [layer for layer in network._flatten_layers() if isinstance(layer, FusedNorm)]
 
 
