@@ -17,6 +17,7 @@ from movinet_convert.network import MoViNet, bounded_shares, load_into_network, 
 from movinet_convert.parameters import random_weights
 from movinet_convert.training.batches import Batches
 from movinet_convert.training.checkpoint import Checkpoint
+from movinet_convert.training.cli import _plan
 from movinet_convert.training.fit import Training, norms
 from movinet_convert.training.log import Log
 from movinet_convert.training.plan import Epoch, Plan, best_epoch, stops
@@ -210,14 +211,18 @@ def test_shares_go_on_from_any_count(horizon: int, cuts: list[int]) -> None:
     np.testing.assert_allclose(np.concatenate(got), wanted, atol=2e-6)
 
 
-def test_kept_statistics_are_those_that_the_runtime_computes_with(
+def test_kept_statistics_stay_and_training_computes_with_them(
     collection: Collection, tmp_path: Path
 ) -> None:
-    """Training answers as validation does, in any batch, and only what has a gradient moves."""
+    """Training answers as validation does, and only what has a gradient moves."""
     plan = replace(PLAN, epochs=1, lead_in=0, keep_statistics=True)
     trained = training(collection, tmp_path / "c.npz", plan, LITE)
     network, (video, *_) = trained.network, trained.validation[0]
     network.dropout.rate = 0.0
+    rng = np.random.default_rng(0)
+    for norm in norms(network):
+        for moving in (norm.moving_mean, norm.moving_variance):
+            moving.assign(rng.uniform(0.5, 1.5, moving.shape))
 
     def answers(learning: bool) -> np.ndarray:
         return cast(np.ndarray, network.stream(scaled(video), training=learning)[0].numpy())
@@ -237,6 +242,13 @@ def test_kept_statistics_are_those_that_the_runtime_computes_with(
     for norm in norms(network):
         norm.kept = False
     assert np.abs(answers(True) - answers(False)).max() > 1e-3
+
+
+def test_options_reach_the_plan() -> None:
+    given: dict[str, Any] = asdict(replace(PLAN, keep_statistics=True, ema=0.9, weight_cap=3.0))
+    del given["independent"], given["weight_decay"], given["warmup"]
+    plan = _plan(lookup("a0-stream"), False, weights="mine.keras", **given)
+    assert {name: getattr(plan, name) for name in given} == given
 
 
 # The classifier alone, then all; averages of the weights; every random thing.

@@ -280,7 +280,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         Args:
             video: float32 [batch, time, h, w, 3] in [0, 1].
             states: what the last call returned; None before the first frame.
-            training: batch statistics and dropout.
+            training: dropout, and batch statistics where the norms do not keep theirs.
             horizon: frames that averages over time remember, as the runtime bounds them;
                 None: all.
 

@@ -152,7 +152,7 @@ def train(
         typer.Option(
             "--keep-statistics",
             help="Batch norm uses the statistics that the weights came with, as the runtime will, "
-            "instead of each batch's: for batches of a few clips.",
+            "instead of each batch's: for batches of a few clips, of a kind that they know.",
         ),
     ] = False,
     flip: Annotated[bool, typer.Option(help="Mirror half of the clips.")] = True,
@@ -301,8 +301,10 @@ def _plan(
     from movinet_convert.training.start import SCRATCH
 
     led = (frames if lead_in is None else lead_in) if spec.streams else 0
-    given = ["batch", "rate", "final_rate", "patience", "seed", "smoothing", "ema", "weight_cap"]
-    given += ["keep_statistics"]
+    given = (
+        *("batch", "rate", "final_rate", "patience", "seed"),
+        *("smoothing", "ema", "weight_cap", "keep_statistics"),
+    )
     return Plan(
         epochs=epochs,
         freeze=min(epochs, (0 if weights == SCRATCH else FREEZE) if freeze is None else freeze),

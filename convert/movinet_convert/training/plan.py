@@ -34,8 +34,9 @@ class Plan:
         smoothing: label smoothing, 0 to below 1.
         ema: momentum of an average of the weights, which is judged and kept; 0: none.
         weight_cap: a rare class weighs at most so much more than its share.
-        keep_statistics: batch norm normalizes by the statistics that the weights came with, as
-            the runtime will, and not by each batch's.
+        keep_statistics: batch norm normalizes by the statistics that the weights came with (or
+            that were measured where they came without), as the runtime will, and not by each
+            batch's.
         independent: classes do not exclude each other.
     """
 

@@ -160,7 +160,7 @@ def _window(source: Source, fps: float, frames: int, where: float) -> list[Any]:
         start = round(where * max(0, len(pictures) - frames))
         return pictures[start : start + frames]
     start = round(where * max(0, int(source.duration * fps) - frames))
-    # Clips are read beside each other: more threads for one cost a fifth more and gain nothing.
+    # Clips are read beside each other: more threads for one cost a quarter more.
     later = from_moment(source, start / fps, threads=1)
     if later is None:  # a folder of images
         return [frame.image for frame in islice(source.sampled(fps), start, start + frames)]

@@ -21,7 +21,7 @@ def frame_by_frame(
         video: uint8 [batch, lead-in and frames, h, w, 3].
         frames: of a clip; what is before them is a lead-in.
         horizon: frames that averages over time remember.
-        training: batch statistics and dropout.
+        training: dropout, and batch statistics where the norms do not keep theirs.
     """
     pictures, states = scaled(video), None
     lead_in = ops.shape(video)[1] - frames  # not always known when the graph is built
