@@ -85,8 +85,11 @@ class Home:
             self._client.tls_set(str(ca))
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect, self._client.on_message = self._connected, self._heard
+        listens = threading.Event()  # before, what is told is told to nobody
+        self._client.on_subscribe = lambda *_: listens.set()
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
+        assert listens.wait(20), "the broker does not let us listen"
 
     def _connected(self, client: Any, *_: Any) -> None:
         client.subscribe([(f"{self._prefix}/#", 1), ("homeassistant/device/#", 1)])

@@ -75,7 +75,7 @@ def test_throughput_is_measured(model: Path, tmp_path: Path) -> None:
     assert [(row["where"], row["workers"]) for row in rows] == [("local", 1), ("dask", 1)]
     for row in rows:
         assert row["failed"] == 0
-        assert 0 < row["times_real_time"] <= row["times_real_time_seen"]
+        assert 0 < row["times_real_time"] <= 1.02 * row["times_real_time_seen"]  # rounded seconds
         stages = sum(row["ms_a_second_seen"].values())
         assert 0 < stages < 1000 / row["times_real_time_seen"]
 
