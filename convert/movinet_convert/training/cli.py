@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -301,10 +302,7 @@ def _plan(
     from movinet_convert.training.start import SCRATCH
 
     led = (frames if lead_in is None else lead_in) if spec.streams else 0
-    given = (
-        *("batch", "rate", "final_rate", "patience", "seed"),
-        *("smoothing", "ema", "weight_cap", "keep_statistics"),
-    )
+    same = {field.name for field in fields(Plan)} & more.keys()
     return Plan(
         epochs=epochs,
         freeze=min(epochs, (0 if weights == SCRATCH else FREEZE) if freeze is None else freeze),
@@ -314,7 +312,7 @@ def _plan(
         horizon=horizon or frames,
         best=cast(Metric, best or default_metric(bool(led), independent)),
         independent=independent,
-        **{name: more[name] for name in given},
+        **{name: more[name] for name in same},
     )
 
 
