@@ -1,6 +1,6 @@
 """Make the embedded model anew: draw, train, pack, export, judge, write the card's figures.
 
-``make embedded`` takes 79 minutes on two idle cores, 5 of them for judging. Every step that is
+``make embedded`` takes 80 minutes on two idle cores, 5 of them for judging. Every step that is
 done is skipped, a training that was stopped goes on, so the same command again finishes the work.
 Everything on the way lies in ``out/embedded``.
 """
@@ -21,7 +21,7 @@ from movinet_convert.sources import load_weights
 from movinet_convert.sources.keras import save_npz
 from movinet_models import embedded
 from movinet_models.family import lookup
-from movinet_models.figures import clips
+from movinet_models.figures import NOTHING, clips
 from movinet_models.figures.actions import REVERSED_PAIRS
 from movinet_models.registry import LICENCE
 from movinet_runtime.files import written_whole
@@ -39,8 +39,8 @@ FIRST = shlex.split(
     "--learning-rate 2e-3 --final-learning-rate 0.3 --epochs 8 --lead-in 0 --best top1"
 )
 # ... then on streams: the buffers of all temporal convolutions together reach 30 frames back, and
-# what lies there is another clip. On the first 4,800 clips; the rate goes on where the first part
-# left it.
+# what lies there is another clip. On the first 4,800 clips and all of ``nothing``; the rate goes on
+# where the first part left it.
 FEW, FEW_CLIPS = WORK / "few.csv", 4800
 SECOND = shlex.split(
     f"--weights {SHORT} --freeze 0 --frames 16 --lead-in 16 --horizon 10 --batch 8 "
@@ -79,12 +79,16 @@ def main() -> None:
 
 
 def few() -> str:
-    """Return a table of the first training clips, and of those to choose by."""
+    """Return a table of the first training clips and every ``nothing``, and of those to choose by.
+
+    Streams are mostly that, and it looks more different from one to the next than an action does.
+    """
     rows = ["path,label,split"]
-    for split, count in (("train", FEW_CLIPS), ("validation", CLIPS["validation"])):
-        for clip in clips(split, count):
-            path = Path(DATA.name, split, clip.label, f"{clip.index:05}.mp4")
-            rows.append(f"{path},{clip.label},{split}")
+    for split in ("train", "validation"):
+        for clip in clips(split, CLIPS[split]):
+            if split == "validation" or clip.index < FEW_CLIPS or clip.label == NOTHING:
+                path = Path(DATA.name, split, clip.label, f"{clip.index:05}.mp4")
+                rows.append(f"{path},{clip.label},{split}")
     return "\n".join([*rows, ""])
 
 

@@ -1,9 +1,12 @@
 """The embedded model: there without a download, small, true, and carried by its states."""
 
+import csv
 import json
 import re
+import runpy
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ from movinet_convert.sources.keras import save_npz
 from movinet_models import embedded
 from movinet_models.errors import WeightsError
 from movinet_models.family import lookup
-from movinet_models.figures import ACTIONS, LABELS, clips, render
+from movinet_models.figures import ACTIONS, LABELS, NOTHING, clips, render
 from movinet_models.figures.actions import REVERSED_PAIRS
 from movinet_models.figures.scene import Scene
 from movinet_runtime import StreamClassifier, StreamModel
@@ -103,6 +106,17 @@ def test_the_card_says_what_was_asked_for() -> None:
             assert abs(rows[variant, mode][1] - rows["float32", mode][1]) <= points, variant
     for mode in ("shuffled", "single"):
         assert rows["float32", mode][2] <= 60
+
+
+def test_its_streams_are_trained_on_every_nothing() -> None:
+    recipe = runpy.run_path(str(Path(__file__).parents[1] / "models/train_embedded.py"))
+    rows = list(csv.DictReader(recipe["few"]().splitlines()))
+    total, first = recipe["CLIPS"], recipe["FEW_CLIPS"]
+    assert Counter(row["split"] for row in rows)["validation"] == total["validation"]
+    listed = {row["path"] for row in rows if row["split"] == "train"}
+    wanted = [c for c in clips("train", total["train"]) if c.index < first or c.label == NOTHING]
+    assert listed == {f"figures/train/{c.label}/{c.index:05}.mp4" for c in wanted}
+    assert len(wanted) > first
 
 
 def test_an_endless_stream_still_reacts(model: StreamModel) -> None:
