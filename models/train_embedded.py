@@ -39,12 +39,13 @@ FIRST = shlex.split(
     "--learning-rate 2e-3 --final-learning-rate 0.3 --epochs 8 --lead-in 0 --best top1"
 )
 # ... then on streams: the buffers of all temporal convolutions together reach 30 frames back, and
-# what lies there is another clip. On the first 4,800 clips and all of ``nothing``; the rate goes on
-# where the first part left it.
+# what lies there is another clip, or the same. On the first 4,800 clips and all of ``nothing``,
+# which cameras see most of the time; the rate goes on where the first part left it.
 FEW, FEW_CLIPS = WORK / "few.csv", 4800
 SECOND = shlex.split(
     f"--weights {SHORT} --freeze 0 --frames 16 --lead-in 16 --horizon 10 --batch 8 "
-    "--learning-rate 7e-4 --epochs 3 --keep-statistics"
+    "--learning-rate 7e-4 --epochs 3 --keep-statistics "
+    f"--prior {NOTHING}=20"
 )
 VARIANTS = ("float32", "float16", "half", "dynamic", "dynamic-si8")
 BEGIN, END = "<!-- figures: made by make embedded -->", "<!-- end of figures -->"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import movinet_convert.network as network_module
-from movinet_convert.backend import keras, tf
+from movinet_convert.backend import keras, ops, tf
 from movinet_convert.export import export
 from movinet_convert.network import MoViNet, bounded_shares, load_into_network, scaled
 from movinet_convert.parameters import random_weights
@@ -20,7 +20,7 @@ from movinet_convert.training.checkpoint import Checkpoint
 from movinet_convert.training.cli import _plan
 from movinet_convert.training.fit import Training, norms
 from movinet_convert.training.log import Log
-from movinet_convert.training.plan import Epoch, Plan, best_epoch, stops
+from movinet_convert.training.plan import Epoch, Plan, best_epoch, read_prior, stops
 from movinet_convert.training.reading import Augmentation
 from movinet_convert.training.step import frame_by_frame
 from movinet_convert.training.validation import Answers, Validator, streams_at_once
@@ -247,10 +247,55 @@ def test_kept_statistics_stay_and_training_computes_with_them(
     assert np.abs(answers(True) - answers(False)).max() > 1e-3
 
 
-def test_options_reach_the_plan() -> None:
-    given: dict[str, Any] = asdict(replace(PLAN, keep_statistics=True, ema=0.9, weight_cap=3.0))
+def test_the_prior_comes_last(collection: Collection, tmp_path: Path) -> None:
+    """The checkpoint has the weights without it: a training that goes on has it once."""
+    label = collection.labels[1]
+    plan = replace(PLAN, epochs=1, lead_in=0, prior={label: 20.0})
+    trained = training(collection, tmp_path / "c.npz", plan, LITE)
+    trained.run()
+    network = trained.network
+    rise = network.parameters()["classifier/bias"].numpy()
+    with_prior = network.stream(scaled(trained.validation[0][0]))[0][:, -1]
+    trained.resume()
+    rise -= network.parameters()["classifier/bias"].numpy()
+    np.testing.assert_allclose(rise, np.log([1, 20]), atol=1e-6)
+    # Saerens et al. (2002), eq. 2.4: p(class) times its new share of the clips, shared out anew.
+    probability = ops.softmax(network.stream(scaled(trained.validation[0][0]))[0][:, -1]).numpy()
+    probability[:, 1] *= 20
+    wanted = probability / probability.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(ops.softmax(with_prior).numpy(), wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pair", "problem"),
+    [
+        ("wave", "no class '' in the clips"),
+        ("nothin=20", "no class 'nothin' in the clips"),
+        ("a=b=many", "'many' is no number"),
+        ("nothing=0", "above 0"),
+        ("nothing=nan", "above 0"),
+        ("nothing=inf", "above 0"),
+    ],
+)
+def test_what_is_no_prior(pair: str, problem: str) -> None:
+    assert read_prior(["a=b=2", "nothing=.5"], ["nothing", "a=b"], False) == {
+        "a=b": 2.0,
+        "nothing": 0.5,
+    }
+    with pytest.raises(UsageError, match=problem):
+        read_prior([pair], ["nothing", "a=b"], False)
+    with pytest.raises(UsageError, match="exclude each other"):
+        read_prior(["nothing=20"], ["nothing"], True)
+
+
+def test_options_reach_the_plan(collection: Collection) -> None:
+    prior = {collection.labels[0]: 20.0}
+    given: dict[str, Any] = asdict(
+        replace(PLAN, keep_statistics=True, ema=0.9, weight_cap=3.0, prior=prior)
+    )
     del given["independent"], given["weight_decay"], given["warmup"]
-    plan = _plan(lookup("a0-stream"), False, weights="mine.keras", **given)
+    said = given | {"prior": [f"{collection.labels[0]}=20"]}
+    plan = _plan(lookup("a0-stream"), collection, weights="mine.keras", **said)
     assert {name: getattr(plan, name) for name in given} == given
 
 

@@ -117,19 +117,20 @@ def test_batches(data: Path) -> None:
     assert not np.array_equal(first[0], varied[1][0])
 
 
-def test_a_lead_in_comes_from_another_clip_and_does_not_count(data: Path) -> None:
+def test_a_lead_in_is_another_clip_or_the_same_and_does_not_count(data: Path) -> None:
     found = collect(find_clips(data), validation=0.25)
     train = found.of("train")[:4]
     plain = Batches(train, found.labels, 5.0, 6, 32, 4, augmentation=Augmentation())
     led = Batches(train, found.labels, 5.0, 6, 32, 4, augmentation=Augmentation(), lead_in=5)
-    np.testing.assert_array_equal(led[0][0], plain[0][0])  # one of four batches is without
-    plain.epoch = led.epoch = 1
-    (video, truth, weights), (longer, truths, counted) = plain[0], led[0]
-    assert longer.shape == (4, 11, 32, 32, 3)
-    np.testing.assert_array_equal(longer[:, 5:], video)
-    np.testing.assert_array_equal(longer[1:, :5], video[:-1, :5])
-    np.testing.assert_array_equal(counted, weights)
-    np.testing.assert_array_equal(truths, truth)
+    for epoch, clips_before in ((0, None), (1, 0), (2, 1), (3, 1), (4, None)):
+        plain.epoch = led.epoch = epoch
+        (video, truth, weights), (longer, truths, counted) = plain[0], led[0]
+        np.testing.assert_array_equal(longer[:, -6:], video)
+        np.testing.assert_array_equal(counted, weights)
+        np.testing.assert_array_equal(truths, truth)
+        assert longer.shape[1] == (6 if clips_before is None else 11)
+        if clips_before is not None:
+            np.testing.assert_array_equal(longer[:, :5], np.roll(video, clips_before, 0)[:, :5])
 
 
 def test_training_bounds_averages_as_the_runtime_does(stream_model: Path) -> None:

@@ -17,7 +17,8 @@ from movinet_runtime.errors import SourceError
 
 NONE = ""  # stands for all classes where a clip shows none
 Batch = tuple[Video, Array, Array]
-LED_OF = 4  # batches, all but one begin with a lead-in
+LED_OF = 4  # batches: one begins with nothing, the others with a lead-in
+ITSELF = 1  # of these, one with the same clips: what is seen goes on, as idleness mostly does
 READERS, AHEAD = 2, 4  # threads, and batches that wait
 
 
@@ -33,9 +34,9 @@ class Batches:
         augmentation: None is for validation: the clips in their order, and weight on the
             last frame only, so that accuracy is that of the whole clip.
         class_weights: by label.
-        lead_in: frames of another clip of the batch before each one, in three of four batches;
-            they have no outputs. The state is that of a stream that goes on; in the other
-            batches it begins, which a network forgets if it never sees it.
+        lead_in: frames before each clip, without outputs: in two of four batches of another
+            one of the batch, in one of its own, so that the state is that of a stream that
+            goes on. In the fourth it begins, which a network forgets if it never sees it.
         part: of every batch, and of how many: each machine of a training reads its own.
         pool: of processes that read clips (:func:`movinet_convert.training.reading.workers`).
         cache: of small copies of the clips.
@@ -91,8 +92,10 @@ class Batches:
         if self.augmentation and self.augmentation.mixup:
             rng = np.random.default_rng([self.seed, self.epoch, len(self.clips), index])
             video, truth, weights = _mixed(video, truth, weights, self.augmentation.mixup, rng)
-        if self.lead_in and (index + self.epoch) % LED_OF:
-            before = np.roll(video, 1, axis=0)[:, : self.lead_in]
+        turn = (index + self.epoch) % LED_OF
+        if self.lead_in and turn:
+            which = 0 if turn == ITSELF else 1  # clips further
+            before = np.roll(video, which, axis=0)[:, : self.lead_in]
             video = np.concatenate([before, video], axis=1)
         return video, truth, weights
 

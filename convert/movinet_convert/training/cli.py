@@ -66,9 +66,9 @@ def train(
         int | None,
         typer.Option(
             min=0,
-            help="Frames of another clip before most clips, which do not count: as in a "
-            "stream that goes on for ever. Default: --frames in a stream model, which cameras "
-            "need; 0 for clips alone.",
+            help="Frames before most clips, of another one or its own, which do not count: as "
+            "in a stream that goes on for ever. Default: --frames in a stream model, which "
+            "cameras need; 0 for clips alone.",
         ),
     ] = None,
     horizon: Annotated[
@@ -148,6 +148,14 @@ def train(
     weight_cap: Annotated[
         float, typer.Option(min=1, help="A rare class weighs at most so many times its share.")
     ] = 10.0,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS=TIMES",
+            help="In use, a class is seen so many times as often as in the clips: nothing=20 "
+            "for a camera before which mostly nothing happens. May be repeated.",
+        ),
+    ] = None,
     keep_statistics: Annotated[
         bool,
         typer.Option(
@@ -228,7 +236,7 @@ def train(
         from movinet_convert.training.reading import workers as reading_processes
         from movinet_convert.training.start import begin
 
-        plan = _plan(spec, clips.independent, **context.params)
+        plan = _plan(spec, clips, **context.params)
         devices = found_devices()
         with devices.strategy.scope():
             start = begin(
@@ -285,7 +293,7 @@ def train(
 
 def _plan(
     spec: ModelSpec,
-    independent: bool,
+    clips: Any,
     *,
     weights: str | None,
     epochs: int,
@@ -295,10 +303,11 @@ def _plan(
     horizon: int | None,
     start_resolution: int | None,
     best: str | None,
+    prior: list[str] | None,
     **more: Any,
 ) -> Any:
     """Return what to do, with what depends on the model, its start and the clips filled in."""
-    from movinet_convert.training.plan import Metric, Plan, default_metric
+    from movinet_convert.training.plan import Metric, Plan, default_metric, read_prior
     from movinet_convert.training.start import SCRATCH
 
     led = (frames if lead_in is None else lead_in) if spec.streams else 0
@@ -310,8 +319,9 @@ def _plan(
         start_resolution=start_resolution or spec.resolution,
         lead_in=led,
         horizon=horizon or frames,
-        best=cast(Metric, best or default_metric(bool(led), independent)),
-        independent=independent,
+        best=cast(Metric, best or default_metric(bool(led), clips.independent)),
+        prior=read_prior(prior or (), clips.labels, clips.independent),
+        independent=clips.independent,
         **{name: more[name] for name in same},
     )
 

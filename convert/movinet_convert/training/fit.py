@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +96,7 @@ class Training:
         on_step: Callable[[int, int], None] = lambda done, steps: None,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> Answers:
-        """Train; the network ends with the weights of its best epoch.
+        """Train; the network ends with the weights of its best epoch, and the plan's prior.
 
         Args:
             on_step: called after each, with how many of an epoch's steps are done.
@@ -121,6 +121,7 @@ class Training:
             while len(self.history) < last and not stops(self.history, plan):
                 on_epoch(self._epoch(step, on_step))
         restore(self.network.variables, self._best, "weights")
+        adopt_prior(self.network, plan.prior)
         return self._validator.answers()[0]
 
     def _epoch(self, step: Step, on_step: Callable[[int, int], None]) -> Epoch:
@@ -211,6 +212,22 @@ def restore_statistics(network: MoViNet, batches: Iterable[Any]) -> None:
         network.stream(scaled(video))
     for norm in measured:
         norm.adopt()
+
+
+def adopt_prior(network: MoViNet, prior: Mapping[str, float]) -> None:
+    """Answer as is right where classes are seen more, or less, often than in the clips.
+
+    Probabilities are those of the clips times how much more often a class is seen, shared out
+    anew (Saerens et al., Neural Computation 14, 2002, eq. 2.4): its logit rises by the logarithm.
+
+    Args:
+        network: with labels and one answer of them; its classifier's bias is changed.
+        prior: of labels, so many times as often.
+    """
+    bias = network.parameters()["classifier/bias"]
+    times = [prior.get(label, 1.0) for label in network.labels or ()]
+    if prior:
+        bias.assign_add(np.log(np.array(times, np.float32)))
 
 
 def norms(network: MoViNet) -> list[FusedNorm]:

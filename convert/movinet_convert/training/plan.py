@@ -1,8 +1,11 @@
 """What a training does, what is known of it after each epoch, and which epoch is the best."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, get_args
+
+from movinet_runtime.errors import UsageError
 
 Metric = Literal["top1", "macro", "map", "stream"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -27,13 +30,15 @@ class Plan:
         best: what makes an epoch the best one: right answers on validation clips (top1), their
             mean over the classes (macro), mean average precision (map), or the state carried
             from clip to clip (stream: top1, or map of classes that do not exclude each other).
-        lead_in: frames of another clip before most clips, which do not count: the
-            stream has gone on for a while.
+        lead_in: frames before most clips, of another one or its own, which do not count:
+            the stream has gone on for a while.
         horizon: frames that averages over time remember.
         seed: of order, augmentation and dropout.
         smoothing: label smoothing, 0 to below 1.
         ema: momentum of an average of the weights, which is judged and kept; 0: none.
         weight_cap: a rare class weighs at most so much more than its share.
+        prior: of classes that are seen so many times as often in use as in the clips, which are
+            balanced.
         keep_statistics: batch norm normalizes by the statistics that the weights came with (or
             that were measured where they came without), as the runtime will, and not by each
             batch's.
@@ -55,6 +60,7 @@ class Plan:
     smoothing: float = 0.1
     ema: float = 0.0
     weight_cap: float = 10.0
+    prior: Mapping[str, float] = field(default_factory=dict)
     keep_statistics: bool = False
     independent: bool = False
     weight_decay: float = 0.02
@@ -67,6 +73,29 @@ class Plan:
         third = 3 * (epoch - self.freeze) // max(1, self.epochs - self.freeze)
         side = self.start_resolution + (full - self.start_resolution) * third / 2
         return min(full, round(side / STRIDE) * STRIDE) if third < 2 else full
+
+
+def read_prior(pairs: Sequence[str], labels: Sequence[str], independent: bool) -> dict[str, float]:
+    """Read how often classes are seen in use, against the clips: ``nothing=20``.
+
+    Raises:
+        UsageError: no such pair, no such class, no number above zero, or classes that do not
+            exclude each other, which share no prior.
+    """
+    if pairs and independent:
+        raise UsageError("--prior is for classes that exclude each other; others have thresholds")
+    prior = {}
+    for pair in pairs:
+        label, _, times = pair.rpartition("=")
+        if label not in labels:
+            raise UsageError(f"--prior {pair}: no class '{label}' in the clips; say CLASS=TIMES")
+        try:
+            prior[label] = float(times)
+        except ValueError:
+            raise UsageError(f"--prior {pair}: '{times}' is no number") from None
+        if not 0 < prior[label] < math.inf:
+            raise UsageError(f"--prior {pair}: so many times as often, above 0")
+    return prior
 
 
 @dataclass(frozen=True)
