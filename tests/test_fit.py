@@ -15,13 +15,16 @@ from movinet_convert.backend import keras, ops, tf
 from movinet_convert.export import export
 from movinet_convert.network import MoViNet, bounded_shares, load_into_network, scaled
 from movinet_convert.parameters import random_weights
+from movinet_convert.sources import load_weights
+from movinet_convert.sources.keras import save_npz
 from movinet_convert.training.batches import Batches
 from movinet_convert.training.checkpoint import Checkpoint
 from movinet_convert.training.cli import _plan
-from movinet_convert.training.fit import Training, norms
+from movinet_convert.training.fit import Training, adopt_prior, norms
 from movinet_convert.training.log import Log
-from movinet_convert.training.plan import Epoch, Plan, best_epoch, read_prior, stops
+from movinet_convert.training.plan import Epoch, Plan, best_epoch, read_prior, rises, stops
 from movinet_convert.training.reading import Augmentation
+from movinet_convert.training.start import begin
 from movinet_convert.training.step import frame_by_frame
 from movinet_convert.training.validation import Answers, Validator, streams_at_once
 from movinet_models.clips import Collection, LabelledClip
@@ -29,6 +32,7 @@ from movinet_models.family import FAMILY, lookup
 from movinet_models.figures import LABELS, clips, render
 from movinet_runtime import StreamClassifier
 from movinet_runtime.errors import UsageError
+from movinet_runtime.model_file import ModelFile
 from movinet_runtime.outputs.video import save_frames
 from movinet_runtime.tensors import FRAME_COUNT
 
@@ -248,7 +252,7 @@ def test_kept_statistics_stay_and_training_computes_with_them(
 
 
 def test_the_prior_comes_last(collection: Collection, tmp_path: Path) -> None:
-    """The checkpoint has the weights without it: a training that goes on has it once."""
+    """The checkpoint has the weights without it: a training that is resumed has it once."""
     label = collection.labels[1]
     plan = replace(PLAN, epochs=1, lead_in=0, prior={label: 20.0})
     trained = training(collection, tmp_path / "c.npz", plan, LITE)
@@ -274,18 +278,43 @@ def test_the_prior_comes_last(collection: Collection, tmp_path: Path) -> None:
         ("a=b=many", "'many' is no number"),
         ("nothing=0", "above 0"),
         ("nothing=nan", "above 0"),
-        ("nothing=inf", "above 0"),
+        ("nothing=2e6", "1,000,000 at most"),
+        ("clap=3", "'clap' twice"),
     ],
 )
 def test_what_is_no_prior(pair: str, problem: str) -> None:
-    assert read_prior(["a=b=2", "nothing=.5"], ["nothing", "a=b"], False) == {
-        "a=b": 2.0,
-        "nothing": 0.5,
-    }
     with pytest.raises(UsageError, match=problem):
-        read_prior([pair], ["nothing", "a=b"], False)
+        read_prior(["clap=2", pair], ["nothing", "a=b", "clap"], False)
+
+
+def test_what_is_a_prior() -> None:
+    found = read_prior(["a=b=2", "nothing=.5"], ["nothing", "a=b", "c"], False)
+    assert found == {"a=b": 2.0, "nothing": 0.5}
+    np.testing.assert_allclose(rises(found, ["nothing", "a=b", "c"]), np.log([0.5, 2, 1]))
     with pytest.raises(UsageError, match="exclude each other"):
         read_prior(["nothing=20"], ["nothing"], True)
+
+
+@pytest.mark.parametrize("ending", ["keras", "npz", "tflite"])
+def test_a_prior_is_taken_out_before_training_goes_on(ending: str, tmp_path: Path) -> None:
+    spec, labels = lookup(LITE).at(32), ["clapping", "nothing"]
+    network = load_into_network(spec, random_weights(spec, 2), labels)
+    plain = network.parameters()["classifier/bias"].numpy()
+    adopt_prior(network, {"nothing": 20.0})
+    path = tmp_path / f"m.{ending}"
+    network.save(path.with_suffix(".keras"))
+    loaded = load_weights(str(path.with_suffix(".keras")), spec)
+    np.testing.assert_allclose(loaded.weights["classifier/bias"] - plain, [0, np.log(20)], 1e-6)
+    if ending == "npz":
+        save_npz(loaded, path)
+    elif ending == "tflite":
+        export(spec, str(path.with_suffix(".keras")), {"float32": path}, long_frames=2)
+        about = ModelFile.read(path).description
+        assert about is not None
+        assert about.prior == {"nothing": 20.0}
+    start = begin(spec, str(path), labels, dropout=0.0)
+    np.testing.assert_allclose(start.network.parameters()["classifier/bias"], plain, atol=1e-6)
+    assert start.network.prior is None
 
 
 def test_options_reach_the_plan(collection: Collection) -> None:

@@ -129,6 +129,17 @@ def test_damaged_thresholds_are_one_line(value: object) -> None:
         parsed(json.dumps(about | {"thresholds": value}).encode())
 
 
+@pytest.mark.parametrize("value", [[20], 20, {"nothing": 0}, {"nothing": True}, {"nothing": "2"}])
+def test_a_damaged_prior_is_one_line(value: object) -> None:
+    about = {
+        "version": 1, "model": "a0-stream", "variant": "int8", "classes": 2, "fps": 5,
+        "weights": {"source": "x"},
+    }  # fmt: skip
+    assert parsed(json.dumps(about | {"prior": {"nothing": 20}}).encode())[1].prior
+    with pytest.raises(ValueError, match="prior"):
+        parsed(json.dumps(about | {"prior": value}).encode())
+
+
 def test_from_a_table_to_events(table: Path, tmp_path: Path) -> None:
     options = ["-m", "a0lite-stream", "-w", "none", "--resolution", 32, "--frames", 4]
     options += ["--epochs", 8, "--rate", "3e-3"]

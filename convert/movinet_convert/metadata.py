@@ -48,6 +48,7 @@ def describe(spec: ModelSpec, loaded: LoadedWeights, labels: list[str] | None) -
         },
         **({"trained_on": loaded.trained_on} if loaded.trained_on else {}),
         **({"thresholds": loaded.thresholds} if loaded.thresholds else {}),
+        **({"prior": loaded.prior} if loaded.prior else {}),
         "tools": {
             name: version(name) for name in ("movinet-convert", "ai-edge-litert", "flatbuffers")
         },

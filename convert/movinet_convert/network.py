@@ -217,8 +217,9 @@ class MoViNet(keras.Model):  # type: ignore[misc]
 
     ``model(video)`` gives [batch, classes], in the stream form after the last
     frame. Labels, how many frames the clips of the training had and which clips they were
-    (:func:`movinet_models.splits.packed`), the horizon of its averages, the form of its gate
-    and the thresholds of classes that do not exclude each other travel in the saved file. In
+    (:func:`movinet_models.splits.packed`), the horizon of its averages, the form of its gate,
+    the thresholds of classes that do not exclude each other and the prior that the classifier's
+    bias holds (:func:`movinet_convert.training.plan.rises`) travel in the saved file. In
     training, ``drop_path`` leaves out residual branches at random: the first never, the last
     with almost this probability (stochastic depth, linear decay, arXiv 1603.09382).
     """
@@ -235,6 +236,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         gate: Gate = DEFAULT_GATE,
         trained_on: str | None = None,
         thresholds: list[float] | None = None,
+        prior: dict[str, float] | None = None,
         drop_path: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -247,6 +249,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
         self.gate = gate
         self.trained_on = trained_on
         self.thresholds = thresholds
+        self.prior = prior
         spec = self.spec
         act = _activation(spec)
         by_name = {unit.name: unit for unit in units(spec, classes)}
@@ -325,6 +328,7 @@ class MoViNet(keras.Model):  # type: ignore[misc]
             "gate": self.gate,
             "trained_on": self.trained_on,
             "thresholds": self.thresholds,
+            "prior": self.prior,
             "name": self.name,
         }
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 METADATA_VERSION = 1
 FASTEST = 1000.0  # frames a second: more is no frame rate
+MOST_TIMES = 1e6  # as often as others: no class is seen more
 LONGEST_VALUE = 40  # characters of a wrong value that a message shows
 
 
@@ -32,6 +33,7 @@ class Description:
         trained_on: fingerprints of the files it was trained on; None: it does not say.
         thresholds: probability of each class from which on it is an answer, where classes do
             not exclude each other; None: they do.
+        prior: classes that its answers take to be seen so many times as often as others.
     """
 
     model: str
@@ -47,6 +49,7 @@ class Description:
     in_place: bool = False
     trained_on: str | None = None
     thresholds: tuple[float, ...] | None = None
+    prior: Mapping[str, float] | None = None
 
 
 class NewerVersionError(ValueError):
@@ -92,6 +95,7 @@ def parsed(raw: bytes) -> tuple[Mapping[str, Any], Description]:
         _flag(fields, "in_place") if "in_place" in fields else False,
         _text(fields, "trained_on") if "trained_on" in fields else None,
         _thresholds(fields, classes),
+        _prior(fields),
     )
 
 
@@ -161,6 +165,21 @@ def _thresholds(fields: Mapping[str, Any], classes: int) -> tuple[float, ...] | 
     if len(value) != classes:
         raise ValueError(f"have {len(value)} thresholds for {_shown(classes)} classes")
     return tuple(map(float, value))
+
+
+def _prior(fields: Mapping[str, Any]) -> dict[str, float] | None:
+    value = fields.get("prior")
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not all(map(_is_times, value.values())):
+        _refuse("prior", value, f"an object of numbers above 0, {MOST_TIMES:,.0f} at most")
+    return {label: float(times) for label, times in value.items()}
+
+
+def _is_times(value: object) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MOST_TIMES
+    )
 
 
 def _is_probability(value: object) -> bool:

@@ -14,7 +14,7 @@ from movinet_runtime.files import written_whole
 
 ABOUT = "about"  # the entry of an .npz file that is no tensor
 TRAINED = ("labels", "resolution", "clip_frames", "horizon")  # and what it says
-LATER = ("gate", "licence", "trained_on", "thresholds")  # and what older files do not
+LATER = ("gate", "licence", "trained_on", "thresholds", "prior")  # and what older files do not
 SAYS = "the file says so"
 
 
@@ -50,6 +50,7 @@ def _read_keras(path: Path) -> Read:
         horizon=network.horizon,
         trained_on=network.trained_on,
         thresholds=network.thresholds,
+        prior=network.prior,
     )
 
 

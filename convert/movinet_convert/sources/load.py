@@ -86,6 +86,7 @@ def load_weights(
         read.horizon,
         read.trained_on,
         None if new else read.thresholds,
+        None if new else read.prior,
         new,
         original,
         read.int8_share,

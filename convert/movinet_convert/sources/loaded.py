@@ -60,6 +60,7 @@ class Read:
             the split was the training's own.
         thresholds: probabilities from which on classes that do not exclude each other are
             answers; None: they do.
+        prior: classes whose logits were raised, for being seen so many times as often as others.
         licence: of the weights, where the source says it.
         int8_share: share of the values that were int8 in the source, whose rounding stays.
         ranges: what int8 activations of the source stood for, by the name of our tensor.
@@ -79,6 +80,7 @@ class Read:
     horizon: int | None = None
     trained_on: str | None = None
     thresholds: list[float] | None = None
+    prior: dict[str, float] | None = None
     licence: str | None = None
     int8_share: float = 0.0
     ranges: Mapping[str, Range] = field(default_factory=dict)
@@ -112,6 +114,7 @@ class LoadedWeights:
     horizon: int | None = None
     trained_on: str | None = None
     thresholds: list[float] | None = None
+    prior: dict[str, float] | None = None
     new_classifier: bool = False
     original: Original | None = None
     int8_share: float = 0.0

@@ -87,6 +87,7 @@ def read(path: Path, spec: ModelSpec) -> Read:
         None if described is None else described.horizon or None,
         None if described is None else described.trained_on,
         None if described is None or not described.thresholds else list(described.thresholds),
+        None if described is None or not described.prior else dict(described.prior),
         None if described is None else described.licence,
         _int8_share(plain, found),
         _ranges(plain, found),

@@ -17,8 +17,8 @@ from movinet_runtime.errors import SourceError
 
 NONE = ""  # stands for all classes where a clip shows none
 Batch = tuple[Video, Array, Array]
-LED_OF = 4  # batches: one begins with nothing, the others with a lead-in
-ITSELF = 1  # of these, one with the same clips: what is seen goes on, as idleness mostly does
+LED_OF = 4  # batches take turns: one has no lead-in,
+ITSELF = 1  # in this turn clips are shown twice: what is seen goes on, as idleness mostly does
 READERS, AHEAD = 2, 4  # threads, and batches that wait
 
 
@@ -34,9 +34,10 @@ class Batches:
         augmentation: None is for validation: the clips in their order, and weight on the
             last frame only, so that accuracy is that of the whole clip.
         class_weights: by label.
-        lead_in: frames before each clip, without outputs: in two of four batches of another
-            one of the batch, in one of its own, so that the state is that of a stream that
-            goes on. In the fourth it begins, which a network forgets if it never sees it.
+        lead_in: frames before each clip, without outputs, so that the state is that of a
+            stream that goes on: in two of four batches the first frames of another clip, in
+            one those of the clip itself, in one none, since a network that never sees a
+            stream begin forgets how.
         part: of every batch, and of how many: each machine of a training reads its own.
         pool: of processes that read clips (:func:`movinet_convert.training.reading.workers`).
         cache: of small copies of the clips.

@@ -152,8 +152,8 @@ def train(
         list[str] | None,
         typer.Option(
             metavar="CLASS=TIMES",
-            help="In use, a class is seen so many times as often as in the clips: nothing=20 "
-            "for a camera before which mostly nothing happens. May be repeated.",
+            help="In use, a class is seen so many times as often as each that is not named: "
+            "nothing=20 for a camera before which mostly nothing happens. May be repeated.",
         ),
     ] = None,
     keep_statistics: Annotated[
@@ -284,7 +284,11 @@ def train(
     network.clip_frames, network.horizon = plan.frames, plan.horizon
     if clips.divided or start.seen:
         network.trained_on = packed(start.seen | clips.seen("train"))
-    more = {"best": plan.best, "skipped": len(clips.skipped) + len(training.broken)}
+    more = {
+        "best": plan.best,
+        "prior": dict(plan.prior),
+        "skipped": len(clips.skipped) + len(training.broken),
+    }
     report = _finish(network, clips, answers, training.history, output, more)
     saved.unlink(missing_ok=True)
     if as_json:

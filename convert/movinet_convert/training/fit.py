@@ -16,7 +16,7 @@ from movinet_convert.norm import FusedNorm, Moments
 from movinet_convert.training.batches import NONE, Batches, ahead
 from movinet_convert.training.checkpoint import Checkpoint, Saved, restore
 from movinet_convert.training.devices import Devices, one_device
-from movinet_convert.training.plan import Epoch, Plan, best_epoch, stops
+from movinet_convert.training.plan import Epoch, Plan, best_epoch, rises, stops
 from movinet_convert.training.reading import Augmentation, Cache
 from movinet_convert.training.step import Step
 from movinet_convert.training.validation import Answers, Validator, streams_at_once
@@ -215,19 +215,15 @@ def restore_statistics(network: MoViNet, batches: Iterable[Any]) -> None:
 
 
 def adopt_prior(network: MoViNet, prior: Mapping[str, float]) -> None:
-    """Answer as is right where classes are seen more, or less, often than in the clips.
-
-    Probabilities are those of the clips times how much more often a class is seen, shared out
-    anew (Saerens et al., Neural Computation 14, 2002, eq. 2.4): its logit rises by the logarithm.
+    """Answer as is right where classes are not seen equally often, and say so in the file.
 
     Args:
-        network: with labels and one answer of them; its classifier's bias is changed.
-        prior: of labels, so many times as often.
+        network: with labels; its classifier's bias is changed.
+        prior: of labels (:func:`movinet_convert.training.plan.rises`).
     """
-    bias = network.parameters()["classifier/bias"]
-    times = [prior.get(label, 1.0) for label in network.labels or ()]
-    if prior:
-        bias.assign_add(np.log(np.array(times, np.float32)))
+    if prior and network.labels:
+        network.parameters()["classifier/bias"].assign_add(rises(prior, network.labels))
+        network.prior = dict(prior)
 
 
 def norms(network: MoViNet) -> list[FusedNorm]:

@@ -1,10 +1,13 @@
 """What a training does, what is known of it after each epoch, and which epoch is the best."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet_runtime.description import MOST_TIMES
 from movinet_runtime.errors import UsageError
 
 Metric = Literal["top1", "macro", "map", "stream"]
@@ -37,8 +40,7 @@ class Plan:
         smoothing: label smoothing, 0 to below 1.
         ema: momentum of an average of the weights, which is judged and kept; 0: none.
         weight_cap: a rare class weighs at most so much more than its share.
-        prior: of classes that are seen so many times as often in use as in the clips, which are
-            balanced.
+        prior: of classes that are seen, in use, so many times as often as others.
         keep_statistics: batch norm normalizes by the statistics that the weights came with (or
             that were measured where they came without), as the runtime will, and not by each
             batch's.
@@ -76,26 +78,38 @@ class Plan:
 
 
 def read_prior(pairs: Sequence[str], labels: Sequence[str], independent: bool) -> dict[str, float]:
-    """Read how often classes are seen in use, against the clips: ``nothing=20``.
+    """Read how many times as often as others classes are seen in use: ``nothing=20``.
 
     Raises:
-        UsageError: no such pair, no such class, no number above zero, or classes that do not
-            exclude each other, which share no prior.
+        UsageError: no such pair, no such class or the same again, no number above zero, or
+            classes that do not exclude each other, which share no prior.
     """
     if pairs and independent:
         raise UsageError("--prior is for classes that exclude each other; others have thresholds")
-    prior = {}
+    prior: dict[str, float] = {}
     for pair in pairs:
         label, _, times = pair.rpartition("=")
+        if label in prior:
+            raise UsageError(f"--prior says '{label}' twice")
         if label not in labels:
             raise UsageError(f"--prior {pair}: no class '{label}' in the clips; say CLASS=TIMES")
         try:
             prior[label] = float(times)
         except ValueError:
             raise UsageError(f"--prior {pair}: '{times}' is no number") from None
-        if not 0 < prior[label] < math.inf:
-            raise UsageError(f"--prior {pair}: so many times as often, above 0")
+        if not 0 < prior[label] <= MOST_TIMES:
+            raise UsageError(f"--prior {pair}: TIMES is above 0, {MOST_TIMES:,.0f} at most")
     return prior
+
+
+def rises(prior: Mapping[str, float], labels: Sequence[str]) -> NDArray[np.float32]:
+    """Return what a prior adds to logits, float32 [classes].
+
+    Probabilities are multiplied by how many times as often a class is seen as training took it
+    to be, and shared out anew (Saerens et al., Neural Computation 14, 2002, eq. 2.4): logits
+    rise by the logarithm.
+    """
+    return np.log([prior.get(label, 1.0) for label in labels]).astype(np.float32)
 
 
 @dataclass(frozen=True)

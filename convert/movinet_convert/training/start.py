@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from movinet_convert.backend import keras
 from movinet_convert.export import against_source
 from movinet_convert.network import MoViNet, load_into_network
-from movinet_convert.parameters import DEFAULT_GATE
+from movinet_convert.parameters import DEFAULT_GATE, Weights
 from movinet_convert.proof import ParityError
 from movinet_convert.sources import LoadedWeights, load_weights
 from movinet_convert.sources.published import find, shown
+from movinet_convert.training.plan import rises
 from movinet_models.family import Gate, ModelSpec
 from movinet_models.splits import unpacked
 
@@ -50,7 +51,8 @@ def begin(
     Args:
         spec: the model.
         weights: what export takes (None: the published ones), or ``none``.
-        labels: of the clips; a classifier for others is replaced.
+        labels: of the clips; a classifier for more or fewer is replaced. A prior that it has
+            is taken out: training weighs all classes alike.
         dropout: before the classifier, and
         drop_path: of residual branches (:class:`movinet_convert.network.MoViNet`).
         gate: the form of the hard sigmoid, if the weights are not to say.
@@ -80,9 +82,16 @@ def begin(
     if loaded.classes != len(labels):
         loaded = load_weights(source, spec, len(labels), gate, origin)
     network = load_into_network(
-        spec, loaded.weights, labels, dropout, loaded.hard_sigmoid, drop_path
+        spec, _without_prior(loaded), labels, dropout, loaded.hard_sigmoid, drop_path
     )
     return Start(network, loaded.sha256, loaded.folded, unpacked(loaded.trained_on or ""))
+
+
+def _without_prior(loaded: LoadedWeights) -> Weights:
+    if not loaded.prior or not loaded.labels:
+        return loaded.weights
+    bias = loaded.weights["classifier/bias"] - rises(loaded.prior, loaded.labels)
+    return {**loaded.weights, "classifier/bias": bias}
 
 
 def _check(loaded: LoadedWeights, spec: ModelSpec, report: Callable[[str], None]) -> None:

@@ -63,6 +63,9 @@ def summary(found: Inspection, title: str) -> Table:
             low, high = min(about.thresholds), max(about.thresholds)
             names += f", independent: each is an answer from {low:.0%} ... {high:.0%} on"
         table.add_row("classes", f"{about.classes}{names}")
+        if about.prior:
+            seen = (f"{label} {times:g} times" for label, times in about.prior.items())
+            table.add_row("prior", escape(f"{', '.join(seen)} as often as each other class"))
         table.add_row("frames a second", f"{about.fps:g}")
     table.add_row("input", escape(f"{image.name} {list(image.shape)} {image.dtype}"))
     table.add_row("size", _bytes(found.file_bytes))
