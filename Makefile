@@ -66,7 +66,7 @@ footprint: setup
 soak: setup
 	$(BIN)/python -m tests.soak --minutes 120
 
-# Draws and trains (74 minutes on two idle cores; goes on where it was stopped), and judges (5).
+# Draws and trains (73 minutes on two idle cores; goes on where it was stopped), and judges (5).
 embedded: setup
 	$(BIN)/python models/train_embedded.py
 

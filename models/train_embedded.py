@@ -1,6 +1,6 @@
 """Make the embedded model anew: draw, train, pack, export, judge, write the card's figures.
 
-``make embedded`` takes 80 minutes on two idle cores, 5 of them for judging. Every step that is
+``make embedded`` takes 78 minutes on two idle cores, 5 of them for judging. Every step that is
 done is skipped, a training that was stopped goes on, so the same command again finishes the work.
 Everything on the way lies in ``out/embedded``.
 """
