@@ -129,7 +129,9 @@ def test_damaged_thresholds_are_one_line(value: object) -> None:
         parsed(json.dumps(about | {"thresholds": value}).encode())
 
 
-@pytest.mark.parametrize("value", [[20], 20, {"nothing": 0}, {"nothing": True}, {"nothing": "2"}])
+@pytest.mark.parametrize(
+    "value", [[20], 20, {"nothing": 0}, {"nothing": True}, {"nothing": "2"}, {"\ud800": 2}]
+)
 def test_a_damaged_prior_is_one_line(value: object) -> None:
     about = {
         "version": 1, "model": "a0-stream", "variant": "int8", "classes": 2, "fps": 5,

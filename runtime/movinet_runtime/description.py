@@ -171,7 +171,9 @@ def _prior(fields: Mapping[str, Any]) -> dict[str, float] | None:
     value = fields.get("prior")
     if value is None:
         return None
-    if not isinstance(value, dict) or not all(map(_is_times, value.values())):
+    if not isinstance(value, dict) or not all(
+        is_text(label) and _is_times(times) for label, times in value.items()
+    ):
         _refuse("prior", value, f"an object of numbers above 0, {MOST_TIMES:,.0f} at most")
     return {label: float(times) for label, times in value.items()}
 
