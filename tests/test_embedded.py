@@ -55,6 +55,7 @@ def test_it_is_small_and_whole() -> None:
     assert loaded.labels == about["labels"] == LABELS
     assert about["weights"]["sha256"] == loaded.sha256
     assert about["weights"]["licence"] == loaded.licence == "Apache-2.0"
+    assert about["prior"] == loaded.prior == {NOTHING: 20}
     assert about["resolution"] == loaded.resolution == 96
     assert (about["horizon"], about["clip_frames"]) == (loaded.horizon, loaded.clip_frames)
 

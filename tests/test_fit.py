@@ -2,6 +2,8 @@
 
 import csv
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -308,10 +310,15 @@ def test_a_prior_is_taken_out_before_training_goes_on(ending: str, tmp_path: Pat
     if ending == "npz":
         save_npz(loaded, path)
     elif ending == "tflite":
-        export(spec, str(path.with_suffix(".keras")), {"float32": path}, long_frames=2)
+        names = ["applause", "nobody"]
+        keras_file = str(path.with_suffix(".keras"))
+        export(spec, keras_file, {"float32": path}, long_frames=2, labels=names)
         about = ModelFile.read(path).description
         assert about is not None
-        assert about.prior == {"nothing": 20.0}
+        assert about.prior == {"nobody": 20.0}
+        command = [sys.executable, "-m", "movinet_runtime.cli.main", "inspect", str(path)]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert "nobody 20 times as often as each that is not named" in " ".join(shown.split())
     start = begin(spec, str(path), labels, dropout=0.0)
     np.testing.assert_allclose(start.network.parameters()["classifier/bias"], plain, atol=1e-6)
     assert start.network.prior is None

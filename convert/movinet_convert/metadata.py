@@ -48,11 +48,17 @@ def describe(spec: ModelSpec, loaded: LoadedWeights, labels: list[str] | None) -
         },
         **({"trained_on": loaded.trained_on} if loaded.trained_on else {}),
         **({"thresholds": loaded.thresholds} if loaded.thresholds else {}),
-        **({"prior": loaded.prior} if loaded.prior else {}),
+        **({"prior": _prior(loaded, labels)} if loaded.prior else {}),
         "tools": {
             name: version(name) for name in ("movinet-convert", "ai-edge-litert", "flatbuffers")
         },
     }
+
+
+def _prior(loaded: LoadedWeights, labels: list[str] | None) -> dict[str, float]:
+    """Return the weights' prior by the names that classes have in the file."""
+    names = dict(zip(loaded.labels or (), labels or (), strict=False))
+    return {names.get(label, label): times for label, times in (loaded.prior or {}).items()}
 
 
 def of_variant(about: Mapping[str, Any], variant: str, graph: Graph) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def summary(found: Inspection, title: str) -> Table:
         table.add_row("classes", f"{about.classes}{names}")
         if about.prior:
             seen = (f"{label} {times:g} times" for label, times in about.prior.items())
-            table.add_row("prior", escape(f"{', '.join(seen)} as often as each other class"))
+            table.add_row("prior", escape(f"{', '.join(seen)} as often as each that is not named"))
         table.add_row("frames a second", f"{about.fps:g}")
     table.add_row("input", escape(f"{image.name} {list(image.shape)} {image.dtype}"))
     table.add_row("size", _bytes(found.file_bytes))
