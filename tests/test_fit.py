@@ -275,7 +275,7 @@ def test_the_prior_comes_last(collection: Collection, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pair", "problem"),
     [
-        ("wave", "no class '' in the clips"),
+        ("wave", "say CLASS=TIMES"),
         ("nothin=20", "no class 'nothin' in the clips"),
         ("a=b=many", "'many' is no number"),
         ("nothing=0", "above 0"),

@@ -88,11 +88,13 @@ def read_prior(pairs: Sequence[str], labels: Sequence[str], independent: bool) -
         raise UsageError("--prior is for classes that exclude each other; others have thresholds")
     prior: dict[str, float] = {}
     for pair in pairs:
-        label, _, times = pair.rpartition("=")
+        label, equals, times = pair.rpartition("=")
+        if not equals:
+            raise UsageError(f"--prior {pair}: say CLASS=TIMES, such as nothing=20")
         if label in prior:
             raise UsageError(f"--prior says '{label}' twice")
         if label not in labels:
-            raise UsageError(f"--prior {pair}: no class '{label}' in the clips; say CLASS=TIMES")
+            raise UsageError(f"--prior {pair}: no class '{label}' in the clips")
         try:
             prior[label] = float(times)
         except ValueError:
