@@ -258,7 +258,7 @@ def test_the_prior_comes_last(collection: Collection, tmp_path: Path) -> None:
     label = collection.labels[1]
     plan = replace(PLAN, epochs=1, lead_in=0, prior={label: 20.0})
     trained = training(collection, tmp_path / "c.npz", plan, LITE)
-    trained.run()
+    answers = trained.run()
     network = trained.network
     rise = network.parameters()["classifier/bias"].numpy()
     with_prior = network.stream(scaled(trained.validation[0][0]))[0][:, -1]
@@ -270,6 +270,10 @@ def test_the_prior_comes_last(collection: Collection, tmp_path: Path) -> None:
     probability[:, 1] *= 20
     wanted = probability / probability.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(ops.softmax(with_prior).numpy(), wanted, rtol=1e-4)
+    resumed = trained.run()  # nothing is left to train
+    again = network.stream(scaled(trained.validation[0][0]))[0][:, -1]
+    np.testing.assert_allclose(again, with_prior, atol=1e-5)
+    np.testing.assert_allclose(resumed.logits, answers.logits, atol=1e-5)
 
 
 @pytest.mark.parametrize(

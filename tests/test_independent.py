@@ -20,6 +20,10 @@ from movinet_runtime.errors import UsageError
 from movinet_runtime.outputs.video import save_frames
 
 MOVINET = [sys.executable, "-m", "movinet_runtime.cli.main"]
+ABOUT = {
+    "version": 1, "model": "a0-stream", "variant": "int8", "classes": 2, "fps": 5,
+    "weights": {"source": "x"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -120,26 +124,18 @@ def test_each_class_has_a_probability_and_a_threshold_of_its_own() -> None:
 
 @pytest.mark.parametrize("value", [[0.5], [0.5, 0], [0.5, True], [0.5, "1"], 0.5, [0.5, 1.5]])
 def test_damaged_thresholds_are_one_line(value: object) -> None:
-    about = {
-        "version": 1, "model": "a0-stream", "variant": "int8", "classes": 2, "fps": 5,
-        "weights": {"source": "x"},
-    }  # fmt: skip
-    assert parsed(json.dumps(about | {"thresholds": [0.5, 1]}).encode())[1].thresholds == (0.5, 1)
+    assert parsed(json.dumps(ABOUT | {"thresholds": [0.5, 1]}).encode())[1].thresholds == (0.5, 1)
     with pytest.raises(ValueError, match="thresholds"):
-        parsed(json.dumps(about | {"thresholds": value}).encode())
+        parsed(json.dumps(ABOUT | {"thresholds": value}).encode())
 
 
 @pytest.mark.parametrize(
     "value", [[20], 20, {"nothing": 0}, {"nothing": True}, {"nothing": "2"}, {"\ud800": 2}]
 )
 def test_a_damaged_prior_is_one_line(value: object) -> None:
-    about = {
-        "version": 1, "model": "a0-stream", "variant": "int8", "classes": 2, "fps": 5,
-        "weights": {"source": "x"},
-    }  # fmt: skip
-    assert parsed(json.dumps(about | {"prior": {"nothing": 20}}).encode())[1].prior
+    assert parsed(json.dumps(ABOUT | {"prior": {"nothing": 20}}).encode())[1].prior
     with pytest.raises(ValueError, match="prior"):
-        parsed(json.dumps(about | {"prior": value}).encode())
+        parsed(json.dumps(ABOUT | {"prior": value}).encode())
 
 
 def test_from_a_table_to_events(table: Path, tmp_path: Path) -> None:
