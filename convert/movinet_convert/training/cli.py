@@ -232,32 +232,17 @@ def train(
         from movinet_convert.training.checkpoint import Checkpoint, decides
         from movinet_convert.training.devices import found_devices
         from movinet_convert.training.fit import Training
-        from movinet_convert.training.reading import Augmentation, default_workers
+        from movinet_convert.training.reading import default_workers
         from movinet_convert.training.reading import workers as reading_processes
-        from movinet_convert.training.start import begin
 
         plan = _plan(spec, clips, **context.params)
         devices = found_devices()
         with devices.strategy.scope():
-            start = begin(
-                spec,
-                weights,
-                clips.labels,
-                dropout=dropout,
-                drop_path=drop_path,
-                gate=cast(Gate | None, gate),
-                seed=seed,
-                precision=precision,
-                report=lambda step: progress.update(task, description=step),
-            )
-        network = start.network
+            start = _start(spec, clips.labels, progress, task, **context.params)
         _say_start(console, start, clips)
         _say_devices(console, devices, batch)
-        speeds = (1 / speed, speed)
-        augmentation = Augmentation(
-            (crop, 1.0), flip=flip, colour=colour, speed=speeds, erase=erase, mixup=mixup
-        )
-        decided = decides(network, clips, plan, augmentation) | {
+        augmentation = _augmentation(**context.params)
+        decided = decides(start.network, clips, plan, augmentation) | {
             "weights": start.digest,
             "dropout": [dropout, drop_path],
             "precision": precision,
@@ -267,7 +252,7 @@ def train(
         checkpoint = Checkpoint(saved, decided)
         with reading_processes(default_workers() if workers is None else workers) as pool:
             training = Training(
-                network,
+                start.network,
                 clips,
                 plan,
                 augmentation,
@@ -281,15 +266,7 @@ def train(
     _say(console, (f"skipped: {reason}" for reason in training.broken.values()))
     if not devices.first:
         return
-    network.clip_frames, network.horizon = plan.frames, plan.horizon
-    if clips.divided or start.seen:
-        network.trained_on = packed(start.seen | clips.seen("train"))
-    more = {
-        "best": plan.best,
-        "prior": dict(plan.prior),
-        "skipped": len(clips.skipped) + len(training.broken),
-    }
-    report = _finish(network, clips, answers, training.history, output, more)
+    report = _finish(training, start, clips, answers, output)
     saved.unlink(missing_ok=True)
     if as_json:
         print(json.dumps(report, ensure_ascii=False))
@@ -327,6 +304,55 @@ def _plan(
         prior=read_prior(prior or (), clips.labels, clips.independent),
         independent=clips.independent,
         **{name: more[name] for name in same},
+    )
+
+
+def _start(
+    spec: ModelSpec,
+    labels: list[str],
+    progress: Progress,
+    task: TaskID,
+    *,
+    weights: str | None,
+    dropout: float,
+    drop_path: float,
+    gate: Gate | None,
+    seed: int,
+    precision: str,
+    **_: object,
+) -> Any:
+    """Build the network and give it weights; say each step."""
+    from movinet_convert.training.start import begin
+
+    return begin(
+        spec,
+        weights,
+        labels,
+        dropout=dropout,
+        drop_path=drop_path,
+        gate=gate,
+        seed=seed,
+        precision=precision,
+        report=lambda step: progress.update(task, description=step),
+    )
+
+
+def _augmentation(
+    *,
+    crop: float,
+    flip: bool,
+    colour: float,
+    speed: float,
+    erase: float,
+    mixup: float,
+    **_: object,
+) -> Any:
+    """Return what changes training clips at random."""
+    from movinet_convert.training.reading import Augmentation
+
+    speeds = (1 / speed, speed)
+    return Augmentation(
+        (crop, 1.0), flip=flip, colour=colour, speed=speeds, erase=erase, mixup=mixup
     )
 
 
@@ -483,19 +509,28 @@ def _shown(progress: Progress, training: Any) -> Any:
     return on_step
 
 
-def _finish(
-    network: Any, clips: Any, answers: Any, history: Any, output: Path, more: dict[str, Any]
-) -> dict[str, Any]:
+def _finish(training: Any, start: Any, clips: Any, answers: Any, output: Path) -> dict[str, Any]:
     """Save the network and report what it answers to the validation clips."""
     from movinet_convert.training.report import scores, write_report
 
+    network, plan = training.network, training.plan
+    network.clip_frames, network.horizon = plan.frames, plan.horizon
+    if clips.divided or start.seen:
+        network.trained_on = packed(start.seen | clips.seen("train"))
     network.thresholds = answers.thresholds() if clips.independent else None
     with written_whole(output) as temporary:
         network.save(temporary)
     spec, folder = network.spec, output.with_suffix(".report")
-    about = {"model": spec.id, "resolution": spec.resolution, "labels": clips.labels, **more}
+    about = {
+        "model": spec.id,
+        "resolution": spec.resolution,
+        "labels": clips.labels,
+        "best": plan.best,
+        "prior": dict(plan.prior),
+        "skipped": len(clips.skipped) + len(training.broken),
+    }
     rows = scores(answers, clips.labels, network.thresholds)
-    files = write_report(folder, answers, rows, history, about)
+    files = write_report(folder, answers, rows, training.history, about)
     with written_whole(folder / "split.csv") as temporary:
         temporary.write_text(clips.table(), "utf-8")
     table = Table(box=None, pad_edge=False)
